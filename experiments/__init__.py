@@ -1,0 +1,1 @@
+"""One script per question; `python3 -m experiments` lists them."""
