@@ -72,7 +72,7 @@ def test_no_count_overflows():
         (lambda i: i > 0, 7, lambda i: i - 2, 4),
         (lambda i: i >= 0, 7, lambda i: i - 1, 8),
         (lambda i: i != 12, 0, lambda i: i + 4, 3),
-        (lambda i: 6 > i, 1, lambda i: i + 1, 5),
+        (lambda i: lax.gt(6, i), 1, lambda i: i + 1, 5),
         (lambda i: i < 0, 3, lambda i: i + 1, 0),
     ],
 )
