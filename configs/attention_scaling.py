@@ -1,0 +1,29 @@
+"""How time and memory of attention grow: softmax against linear attention."""
+
+from ml_collections import config_dict
+
+
+def get_config() -> config_dict.ConfigDict:
+  """The fields of a sweep; `--help` of the experiment explains each."""
+  config = config_dict.ConfigDict()
+  config.mechanisms = ("softmax", "linear")
+  config.forms = ()  # the featured ones: parallel and blockwise; chunkwise
+  config.lengths = (256, 512, 1024, 2048, 4096, 8192)
+  config.passes = ("forward", "forward_backward")
+
+  config.batch = 1
+  config.heads = 8
+  config.width = 64
+  config.value_width = 64
+  config.dtype = "float32"
+  config.causal = True
+  config.chunk = 0  # the form's own
+
+  config.replicates = 5
+  config.point_budget = 2.0  # seconds
+  config.budget = 270.0  # seconds
+  config.allowance = 60.0  # seconds
+
+  config.corpus = ""  # the sources of Python's standard library
+  config.seed = 0
+  return config

@@ -1,0 +1,171 @@
+"""What fits into memory and into the seconds of a sweep.
+
+A point costs, in one replicate, its calls and the rest: starting, compiling,
+checking. The calls take as long as the sweep's share for a point, but never
+less than one to warm up and three that are timed. Where a sweep is too long,
+first the share shrinks, then the dearest points are dropped.
+"""
+
+import os
+from typing import Any, NamedTuple, Sequence
+
+from lalm.launch.grid import Point
+
+CALLS = 4  # at least: one to warm up, three that are timed
+SHARE_OF_MEMORY = 0.8  # of what is available, that a point may be meant to use
+START = 3.0  # seconds to start a worker, imports and ceilings included
+SMALLEST_SHARE = 1e-3  # seconds; three calls are timed whatever the share
+REST = 0.5  # seconds at a point beside its calls, before any was measured
+
+
+class Plan(NamedTuple):
+  """A point and what it is predicted to cost.
+
+  Attributes:
+    point: where in the grid.
+    key: identity of its measurement.
+    bytes: predicted peak memory, None if unknown.
+    seconds: of one call, predicted or, once there is one, measured.
+    rest: seconds beside the calls.
+    failure: (status, reason) where planning it has failed already.
+  """
+
+  point: Point
+  key: str
+  bytes: int | None = None
+  seconds: float = 0.0
+  rest: float = REST
+  failure: tuple[str, str] | None = None
+
+  @property
+  def least(self) -> float:
+    """Seconds one replicate takes at least."""
+    return CALLS * self.seconds + self.rest
+
+  def calls(self, point_budget: float) -> float:
+    """Seconds of the calls of one replicate, given a point's share."""
+    return max(CALLS * self.seconds, point_budget)
+
+  def cost(self, point_budget: float) -> float:
+    """Seconds one replicate takes, given the share for a point's calls."""
+    return self.calls(point_budget) + self.rest
+
+
+class Allotment(NamedTuple):
+  """How the seconds left are spent.
+
+  Attributes:
+    point_budget: seconds for the calls of a point.
+    dropped: positions of the plans that do not fit.
+  """
+
+  point_budget: float
+  dropped: frozenset[int]
+
+
+def allot(
+    plans: Sequence[Plan],
+    times: Sequence[int],
+    seconds: float,
+    point_budget: float,
+) -> Allotment:
+  """Spends seconds on plans, each of which is to be visited so many times.
+
+  Args:
+    plans: what there is to do.
+    times: for each plan, how many replicates are to be measured.
+    seconds: the time there is for all of them.
+    point_budget: the most that the calls of one point may take.
+  """
+  kept = {i for i, count in enumerate(times) if count}
+  dropped: set[int] = set()
+  dearest = sorted(
+      kept, key=lambda i: (plans[i].least, plans[i].point["length"])
+  )
+  while kept and sum(plans[i].least * times[i] for i in kept) > seconds:
+    dropped.add(dearest.pop())
+    kept -= dropped
+
+  def total(share: float) -> float:
+    return sum(plans[i].cost(share) * times[i] for i in kept)
+
+  share = point_budget
+  if total(share) > seconds:
+    # The total grows with the share, and the least of all kept plans fits.
+    low, high = 0.0, point_budget
+    for _ in range(40):
+      share = (low + high) / 2
+      low, high = (share, high) if total(share) <= seconds else (low, share)
+    share = max(low, SMALLEST_SHARE)
+  return Allotment(share, frozenset(dropped))
+
+
+def available_bytes() -> int | None:
+  """Memory that a new process may use, in bytes; None if the system is mute."""
+  found = [_meminfo(), _cgroup()]
+  return min((n for n in found if n is not None), default=None)
+
+
+def _meminfo() -> int | None:
+  try:
+    with open("/proc/meminfo", encoding="ascii") as file:
+      for line in file:
+        if line.startswith("MemAvailable:"):
+          return int(line.split()[1]) * 1024
+  except OSError:
+    pass
+  try:
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+  except (ValueError, OSError):
+    return None
+
+
+def _cgroup() -> int | None:
+  """What the control group leaves, where it sets a limit."""
+  folder = "/sys/fs/cgroup/"
+  try:
+    with open(folder + "memory.max", encoding="ascii") as file:
+      limit = int(file.read())
+    with open(folder + "memory.current", encoding="ascii") as file:
+      used = int(file.read())
+    with open(folder + "memory.stat", encoding="ascii") as file:
+      cached = dict(line.split() for line in file).get("inactive_file", "0")
+    return max(0, limit - used + int(cached))
+  except (OSError, ValueError):
+    return None
+
+
+def fits_memory(plan: Plan, available: int | None) -> bool:
+  """Whether a point is predicted to stay within its share of the memory."""
+  if plan.bytes is None or available is None:
+    return True
+  return plan.bytes <= SHARE_OF_MEMORY * available
+
+
+def in_words(amount: float | None) -> str:
+  """Bytes with a unit, for people."""
+  if amount is None:
+    return "unknown"
+  for unit in ("B", "KiB", "MiB", "GiB"):
+    if amount < 1024:
+      return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
+    amount /= 1024
+  return f"{amount:.1f} TiB"
+
+
+def updated(plan: Plan, record: dict[str, Any], wall: float) -> Plan:
+  """The plan with the seconds of a call, and the rest, as they were measured.
+
+  Args:
+    plan: as predicted.
+    record: the finished record of the point.
+    wall: seconds from its start to its end.
+  """
+  samples = record.get("seconds")
+  if record.get("status") != "ok" or not samples:
+    return plan
+  seconds = sorted(samples)[len(samples) // 2]
+  calls = max(record.get("calls") or len(samples), len(samples))
+  return plan._replace(
+      seconds=seconds, rest=max(0.0, wall - (calls + 1) * seconds)
+  )

@@ -1,0 +1,167 @@
+"""An experiment's command: from its arguments to an exit status.
+
+0         all is measured, or was before
+1         some point has failed, or the sweep could not go on
+2         the command line cannot be used
+128 + n   signal n came; the same command goes on from there
+"""
+
+import os
+import pathlib
+import sys
+import time
+from typing import Any, Callable, Mapping, NamedTuple, Sequence
+
+from lalm import store
+from lalm.launch import budget
+from lalm.launch import flags
+from lalm.launch import grid
+from lalm.launch import ledger
+from lalm.launch import schema
+from lalm.launch import signals
+from lalm.launch import supervisor
+from lalm.launch import survey
+
+
+class Experiment(NamedTuple):
+  """A sweep that can be asked for from a command line.
+
+  Attributes:
+    name: of the experiment, as in `configs/`, `experiments/` and `results/`.
+    summary: what it finds out, in a line.
+    config: the configuration file where none is given.
+    target: `package.module:ATTRIBUTE` that plans and measures points.
+    catalogue: module with `names()` and `get(name)`.
+    finish: called with the device's folder when all is recorded, one process
+      at a time; writes what follows from the records.
+    progress: called after each point.
+  """
+
+  name: str
+  summary: str
+  config: pathlib.Path
+  target: str
+  catalogue: str
+  finish: Callable[[pathlib.Path], None]
+  progress: Callable[[supervisor.Progress], None] = lambda _: None
+
+
+def run(argv: Sequence[str], experiment: Experiment) -> int:
+  """Runs the experiment as its arguments say; returns the exit status."""
+  if flags.help_wanted(argv):
+    print(flags.help_text(experiment.summary))
+    return 0
+  try:
+    with signals.interruptible():
+      return _run(argv, experiment)
+  except schema.UsageError as error:
+    _say(experiment, str(error))
+    return 2
+  except signals.Interrupted as signal:
+    _say(experiment, f"{signal}; what is recorded stays, run it again to go on")
+    return 128 + signal.number
+  except BrokenPipeError:
+    # Nobody reads what is printed; keep the interpreter from trying again.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
+  except (survey.SweepError, OSError) as error:
+    _say(experiment, schema.one_line(str(error)))
+    return 1
+
+
+def _say(experiment: Experiment, text: str) -> None:
+  print(f"{experiment.name}: {text}", file=sys.stderr, flush=True)
+
+
+def _run(argv: Sequence[str], experiment: Experiment) -> int:
+  started = time.monotonic()
+  request = flags.parse(
+      argv,
+      config=str(experiment.config),
+      out=str(pathlib.Path("runs") / experiment.name),
+  )
+  settings = request.settings
+  flags.check_out(request.out, request.dry_run)
+  found = survey.ask(
+      settings["mechanisms"], experiment.target, experiment.catalogue
+  )
+  points = grid.share(grid.points(settings, found.mechanisms), request.worker)
+  machine = str(found.environment.get("machine", ""))
+  plans = supervisor.plan(points, settings, experiment.target, machine)
+  folder = request.out / found.device
+  records = ledger.Ledger(folder)
+  for line in records.damage:
+    _say(experiment, line)
+  sweep = supervisor.Supervisor(
+      plans,
+      settings,
+      records,
+      experiment=experiment.name,
+      target=experiment.target,
+      deadline=started + settings["budget"],
+      progress=experiment.progress,
+  )
+  if request.dry_run:
+    print(describe(plans, settings, sweep))
+    return 0
+  return _measure(experiment, settings, found, folder, sweep)
+
+
+def _measure(
+    experiment: Experiment,
+    settings: schema.Settings,
+    found: survey.Survey,
+    folder: pathlib.Path,
+    sweep: supervisor.Supervisor,
+) -> int:
+  ledger.write_json(
+      folder / "config.json", {"experiment": experiment.name, **settings}
+  )
+
+  def ready(announced: Mapping[str, Any]) -> None:
+    surroundings = announced.get("environment") or found.environment
+    ledger.write_json(folder / "environment.json", surroundings)
+
+  sweep.run(ready)
+  with ledger.exclusive(folder):
+    experiment.finish(folder)
+  lines = sweep.failures.lines()
+  for line in lines:
+    _say(experiment, line)
+  return 1 if lines else 0
+
+
+def describe(
+    plans: Sequence[budget.Plan],
+    settings: schema.Settings,
+    sweep: supervisor.Supervisor,
+) -> str:
+  """The points, what each is predicted to cost, and what would become of it."""
+  replicates = settings["replicates"]
+  decisions = sweep.outlook()
+  rows = [("point", "seconds a call", "memory", "done", "what")]
+  total = 0.0
+  for index, (made, decision) in enumerate(zip(plans, decisions)):
+    done = sweep.done(index)
+    if decision.action == "measure":
+      total += (replicates - done) * made.cost(sweep.point_budget)
+    rows.append(
+        (
+            grid.label(made.point),
+            f"{made.seconds:.3g}",
+            budget.in_words(made.bytes),
+            f"{done}/{replicates}",
+            ": ".join(filter(None, decision)),
+        )
+    )
+  widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+  lines = [
+      "  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip()
+      for row in rows
+  ]
+  count = sum(decision.action == "measure" for decision in decisions)
+  lines.append(
+      f"{len(plans)} points, {count} to measure, about {total:.0f} s in "
+      f"{replicates} replicates"
+  )
+  return "\n".join(lines)

@@ -1,0 +1,379 @@
+"""The replicates of a sweep: one worker process after the other.
+
+Timing must not be disturbed, so at any moment one worker runs. Each replicate
+visits its points in an order of its own. What is recorded is not done again;
+what is predicted not to fit is `over_budget`; where a point has failed, the
+larger lengths of its curve are `skipped`.
+"""
+
+import contextlib
+import datetime
+import hashlib
+import json
+import pathlib
+import random
+import time
+from typing import Any, Callable, Mapping, NamedTuple, Sequence
+
+from lalm import store
+from lalm.launch import budget
+from lalm.launch import conversation
+from lalm.launch import grid
+from lalm.launch import ledger
+from lalm.launch.budget import Plan
+from lalm.launch.failures import Failures
+from lalm.launch.schema import Settings
+
+SCHEMA = 1  # version of a record's fields
+_UNCACHED = 2  # replicates that compile anew, so that compiling is measured
+_PATIENCE = 10  # times its predicted seconds the calls of a point may take
+_STATUSES = ("ok", *ledger.FAILED)
+
+
+class Progress(NamedTuple):
+  """How far a sweep is: visits done and in all, seconds left, at which point."""
+
+  done: int
+  total: int
+  seconds_left: float
+  point: str
+
+
+class Decision(NamedTuple):
+  """What becomes of a point in one replicate: an action and its reason.
+
+  The action is "measure", "done", or the status it is recorded with.
+  """
+
+  action: str
+  reason: str = ""
+
+
+def worker_settings(
+    settings: Settings, point_budget: float, cache: str | None, gate: bool
+) -> dict[str, Any]:
+  """What a worker is told beside its points."""
+  return {
+      "point_budget": point_budget,
+      "cache": cache,
+      "seed": settings["seed"],
+      "gate": gate,
+  }
+
+
+def plan(
+    points: Sequence[grid.Point], settings: Settings, target: str, machine: str
+) -> list[Plan]:
+  """Asks a worker for key, memory and seconds of every point.
+
+  A point that cannot be planned gets a key from its fields and the machine's
+  fingerprint, for its failure is recorded too.
+
+  Raises:
+    SweepError: workers die before the first point.
+  """
+  plans: dict[int, Plan] = {}
+  job = conversation.Job(
+      target=target,
+      task="plan",
+      points=points,
+      replicate=0,
+      settings=worker_settings(settings, settings["point_budget"], None, True),
+      limits=[settings["allowance"]] * len(points),
+      allowance=settings["allowance"],
+      deadline=float("inf"),
+  )
+  order = range(len(points))
+  answers = conversation.converse(job, order, lambda index: True)
+  with contextlib.closing(answers):
+    for answer in answers:
+      point, fields = points[answer.index], answer.fields
+      if "status" in fields or not isinstance(fields.get("key"), str):
+        status = fields.get("status", "crashed")
+        reason = fields.get("reason", "no key was planned")
+        made = Plan(point, _key(point, machine), failure=(status, reason))
+      else:
+        made = Plan(
+            point,
+            fields["key"],
+            bytes=fields.get("bytes"),
+            seconds=fields.get("seconds") or 0.0,
+        )
+      plans[answer.index] = made
+  return [plans[index] for index in order]
+
+
+def _key(point: grid.Point, machine: str) -> str:
+  text = json.dumps([point, machine], sort_keys=True)
+  return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+
+
+def visiting_order(
+    indices: Sequence[int], seed: int, replicate: int
+) -> list[int]:
+  """The order in which a replicate visits its points: random, repeatable."""
+  order = list(indices)
+  random.Random(f"{seed}/{replicate}").shuffle(order)
+  return order
+
+
+class Supervisor:
+  """Decides, replicate by replicate, and records what comes back.
+
+  Attributes:
+    failures: what has failed, and what that rules out.
+    point_budget: seconds for the calls of a point, as decided last.
+  """
+
+  def __init__(
+      self,
+      plans: Sequence[Plan],
+      settings: Settings,
+      records: ledger.Ledger,
+      *,
+      experiment: str,
+      target: str,
+      deadline: float,
+      progress: Callable[[Progress], None] = lambda _: None,
+  ) -> None:
+    self._plans = list(plans)
+    self._settings = settings
+    self._records = records
+    self._experiment = experiment
+    self._target = target
+    self._progress = progress
+    self._deadline = deadline
+    self._memory = budget.available_bytes()
+    self._visits = 0
+    self.failures = Failures(self._plans, records)
+    self.point_budget: float = settings["point_budget"]
+
+  def decide(self, replicate: int) -> list[Decision]:
+    """What becomes of every point in a replicate, as things stand now."""
+    dropped = self._allot(replicate)
+    return [
+        self._decision(index, replicate, index in dropped)
+        for index in range(len(self._plans))
+    ]
+
+  def outlook(self) -> list[Decision]:
+    """What becomes of every point in the first replicate it still lacks."""
+    dropped, last = self._allot(0), self._settings["replicates"] - 1
+    return [
+        self._decision(index, min(self.done(index), last), index in dropped)
+        for index in range(len(self._plans))
+    ]
+
+  def done(self, index: int) -> int:
+    """In how many replicates a point has been tried."""
+    key = self._plans[index].key
+    replicates = range(self._settings["replicates"])
+    return sum(self._records.tried(key, replicate) for replicate in replicates)
+
+  def _allot(self, replicate: int) -> frozenset[int]:
+    """Spends the time left from a replicate on; the points that do not fit."""
+    count = len(self._plans)
+    workers = self._settings["replicates"] - replicate
+    seconds = self._deadline - time.monotonic() - budget.START * workers
+    allotment = budget.allot(
+        self._plans,
+        [self._times(index, replicate) for index in range(count)],
+        seconds,
+        self._settings["point_budget"],
+    )
+    self.point_budget = allotment.point_budget
+    return allotment.dropped
+
+  def run(self, ready: Callable[[Mapping[str, Any]], None]) -> None:
+    """Measures all that is to be measured and records every outcome.
+
+    Args:
+      ready: told what each worker says of itself and its surroundings.
+
+    Raises:
+      StoreError: a record could not be written.
+      SweepError: workers end before their first point.
+    """
+    for index, made in enumerate(self._plans):
+      if made.failure:
+        status, reason = made.failure
+        self._add(index, 0, {"status": status, "reason": reason})
+    for replicate in range(self._settings["replicates"]):
+      self._replicate(replicate, ready)
+
+  def _times(self, index: int, replicate: int) -> int:
+    """How many replicates of a point, from this one on, may be measured."""
+    made = self._plans[index]
+    if made.failure or not budget.fits_memory(made, self._memory):
+      return 0
+    return sum(
+        not self._records.tried(made.key, later)
+        and not self.failures.blocked(index, later)
+        for later in range(replicate, self._settings["replicates"])
+    )
+
+  def _decision(self, index: int, replicate: int, dropped: bool) -> Decision:
+    made = self._plans[index]
+    if made.failure:
+      return Decision(*made.failure)
+    if self._records.tried(made.key, replicate):
+      return Decision("done")
+    if reason := self.failures.blocked(index, replicate):
+      return Decision("skipped", reason)
+    if not budget.fits_memory(made, self._memory):
+      needed = budget.in_words(made.bytes)
+      found = budget.in_words(self._memory)
+      return Decision("over_budget", f"needs {needed}, {found} are available")
+    if dropped:
+      return Decision(
+          "over_budget",
+          f"takes {made.least:.3g} s or more in each replicate, too long for "
+          f"a sweep of {self._settings['budget']:.3g} s",
+      )
+    return Decision("measure")
+
+  def _replicate(
+      self, replicate: int, ready: Callable[[Mapping[str, Any]], None]
+  ) -> None:
+    self._records.refresh()
+    decisions = self.decide(replicate)
+    # What is to be skipped may be wanted yet: the failure may not come again.
+    todo = [
+        index
+        for index, decision in enumerate(decisions)
+        if decision.action in ("measure", "skipped")
+    ]
+    if todo:
+      order = visiting_order(todo, self._settings["seed"], replicate)
+      self._measure(replicate, order, ready)
+    for index, decision in enumerate(decisions):
+      if index in todo:
+        # Recorded by now, or a smaller length has failed, or time was short.
+        decision = self._decision(index, replicate, False)
+        if decision.action == "measure":
+          decision = Decision("over_budget", "the sweep's time was over")
+      if decision.action in ledger.NOT_TRIED:
+        status, reason = decision
+        self._add(index, replicate, {"status": status, "reason": reason})
+
+  def _measure(
+      self,
+      replicate: int,
+      todo: Sequence[int],
+      ready: Callable[[Mapping[str, Any]], None],
+  ) -> None:
+    """Measures points, as long as there is time."""
+    job = self._job(replicate, todo)
+    waiting = list(todo)
+    total = self._visits + sum(self._times(i, replicate) for i in todo)
+
+    def wanted(index: int) -> bool:
+      return not self.failures.blocked(index, replicate)
+
+    answers = conversation.converse(job, todo, wanted)
+    announced: Mapping[str, Any] = {}
+    with contextlib.suppress(conversation.Spent):
+      with contextlib.closing(answers):
+        for answer in answers:
+          if answer.ready and answer.ready is not announced:
+            announced = answer.ready
+            ready(announced)
+          waiting.remove(answer.index)
+          self._add(answer.index, replicate, answer.fields, answer.ready)
+          self._learn(answer)
+          self._visits += 1
+          self._tell(answer.index, waiting, replicate, total)
+
+  def _job(self, replicate: int, todo: Sequence[int]) -> conversation.Job:
+    gated = all(
+        any(r["status"] == "ok" for r in self._records.of(self._plans[i].key))
+        for i in todo
+    )
+    cache = None
+    if replicate >= _UNCACHED:
+      cache = str(_cache(self._records.folder))
+    allowance = self._settings["allowance"]
+    return conversation.Job(
+        target=self._target,
+        task="measure",
+        points=[made.point for made in self._plans],
+        replicate=replicate,
+        settings=worker_settings(
+            self._settings, self.point_budget, cache, gate=not gated
+        ),
+        limits=[
+            allowance + _PATIENCE * made.calls(self.point_budget)
+            for made in self._plans
+        ],
+        allowance=allowance,
+        deadline=self._deadline,
+    )
+
+  def _add(
+      self,
+      index: int,
+      replicate: int,
+      fields: Mapping[str, Any],
+      ready: Mapping[str, Any] | None = None,
+  ) -> None:
+    """Records what came of a point; its identity is never the worker's word."""
+    made = self._plans[index]
+    fields = _checked(fields)
+    now = datetime.datetime.now(datetime.timezone.utc)
+    record = {
+        "provenance": "measured",
+        "reason": "",
+        "started": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        **{
+            name: ready[name]
+            for name in ("machine", "ceilings")
+            if ready and ready.get(name) is not None
+        },
+        **fields,
+        "schema": SCHEMA,
+        "key": made.key,
+        "replicate": replicate,
+        "experiment": self._experiment,
+        "point": made.point,
+    }
+    try:
+      self._records.add(record)
+    except (TypeError, ValueError) as error:
+      reason = f"a record that cannot be kept: {error}"
+      self._add(index, replicate, {"status": "crashed", "reason": reason})
+
+  def _learn(self, answer: conversation.Answer) -> None:
+    made = self._plans[answer.index]
+    self._plans[answer.index] = budget.updated(
+        made, answer.fields, answer.seconds
+    )
+
+  def _tell(
+      self, index: int, waiting: Sequence[int], replicate: int, total: int
+  ) -> None:
+    left = sum(self._plans[i].cost(self.point_budget) for i in waiting)
+    later = self._settings["replicates"] - replicate - 1
+    if later:
+      left += later * budget.START + sum(
+          self._times(i, replicate + 1) * made.cost(self.point_budget)
+          for i, made in enumerate(self._plans)
+      )
+    left = min(left, max(0.0, self._deadline - time.monotonic()))
+    label = grid.label(self._plans[index].point)
+    self._progress(Progress(self._visits, total, left, label))
+
+
+def _checked(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+  """The fields, or a failure where their status is none that is known."""
+  status = fields.get("status")
+  if status in _STATUSES or status in ledger.NOT_TRIED:
+    return fields
+  return {"status": "crashed", "reason": f"the worker's status is {status!r}"}
+
+
+def _cache(folder: pathlib.Path) -> pathlib.Path:
+  """The compilation cache of a device's folder, which no commit takes in."""
+  cache = folder / ".cache"
+  if not (cache / ".gitignore").exists():
+    store.replace(cache / ".gitignore", "*\n")
+  return cache

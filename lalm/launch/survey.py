@@ -1,0 +1,125 @@
+"""Which mechanisms, forms and device there are, asked in another process.
+
+The catalogue and the device need JAX, which the sweep itself never imports; and
+a user's own mechanism may do anything while it is imported. So
+
+  python -m lalm.launch.survey TARGET CATALOGUE
+
+reads {"mechanisms": [...]} from standard input, imports the measuring target
+`module:ATTRIBUTE` and the catalogue's module, and answers with one event: the
+forms of each mechanism and the surroundings, or what was wrong.
+"""
+
+import importlib
+import inspect
+import json
+import re
+import sys
+from typing import Any, Mapping, NamedTuple, Sequence
+
+from lalm.launch import child
+from lalm.launch.grid import Mechanism
+from lalm.launch.schema import UsageError, Verbatim, one_line
+from lalm.measure import worker
+
+_TIME = 120.0  # seconds for all imports
+
+
+class SweepError(Exception):
+  """A sweep cannot go on, in one line."""
+
+
+class Survey(NamedTuple):
+  """The mechanisms asked for, in order, and the surroundings."""
+
+  mechanisms: dict[str, Mechanism]
+  environment: dict[str, Any]
+
+  @property
+  def device(self) -> str:
+    """A folder's name for the device: `cpu-amd-epyc-2`."""
+    return slug(self.environment)
+
+
+def ask(names: Sequence[str], target: str, catalogue: str) -> Survey:
+  """Asks about mechanisms, `all` among them standing for the whole catalogue.
+
+  Raises:
+    UsageError: a mechanism is unknown or cannot be imported.
+    SweepError: the process itself failed.
+  """
+  with child.Child(["lalm.launch.survey", target, catalogue]) as process:
+    process.send({"mechanisms": list(names)})
+    try:
+      answer = process.read(_TIME)
+    except child.Hung as error:
+      raise SweepError(f"the imports of {target} hang: {error}") from None
+    if answer is None:
+      last = (process.errors() or [f"exit status {process.returncode}"])[-1]
+      raise SweepError(f"cannot import {target}: {last}")
+  if answer["event"] == "refused":
+    got = Verbatim(f"{answer['name']!r}: {answer['reason']}")
+    known = f"all, package.module:NAME or some of {', '.join(answer['known'])}"
+    raise UsageError("--config.mechanisms", known, got)
+  mechanisms = {
+      name: Mechanism(forms, tuple(featured))
+      for name, (forms, featured) in answer["mechanisms"].items()
+  }
+  return Survey(mechanisms, answer["environment"])
+
+
+def slug(environment: Mapping[str, Any]) -> str:
+  """The name of a device's folder, from its environment's `slug` or words."""
+  words = environment.get("slug") or " ".join(
+      str(environment.get(name, "")) for name in ("device", "model", "cores")
+  )
+  return re.sub(r"[^a-z0-9]+", "-", str(words).lower()).strip("-") or "device"
+
+
+def _answer(arguments: Sequence[str], names: Sequence[str]) -> dict[str, Any]:
+  """The event for these names; whatever is imported may raise."""
+  target = worker.load(arguments[0])
+  catalogue = importlib.import_module(arguments[1])
+  known = tuple(catalogue.names())
+  mechanisms: dict[str, Any] = {}
+  for name in [
+      n for name in names for n in (known if name == "all" else [name])
+  ]:
+    try:
+      mechanism = catalogue.get(name)
+      forms = {form: _chunked(f) for form, f in mechanism.forms.items()}
+      mechanisms[name] = (forms, list(mechanism.featured))
+    except (Exception, SystemExit) as error:
+      reason = one_line(f"{type(error).__name__}: {error}")[:300]
+      return {
+          "event": "refused",
+          "name": name,
+          "reason": reason,
+          "known": known,
+      }
+  surroundings = getattr(target, "surroundings", target.environment)()
+  return {
+      "event": "survey",
+      "mechanisms": mechanisms,
+      "environment": surroundings,
+  }
+
+
+def _chunked(form: Any) -> bool:
+  """Whether a form takes a chunk length."""
+  try:
+    return "chunk" in inspect.signature(form).parameters
+  except (TypeError, ValueError):
+    return False
+
+
+def main(arguments: Sequence[str]) -> int:
+  """Answers one question; returns the exit status."""
+  channel = worker.Channel()
+  names = json.loads(sys.stdin.readline())["mechanisms"]
+  channel.send(_answer(arguments, names))
+  return 0
+
+
+if __name__ == "__main__":
+  sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,105 @@
+"""What fits into a sweep's time and memory."""
+
+import pytest
+
+from lalm.launch import budget
+from lalm.launch.budget import Plan
+
+_CALLS = 4  # one to warm up and three that are timed
+
+
+def _plans(*seconds, rest=0.0):
+  return [
+      Plan({"length": i}, str(i), seconds=s, rest=rest)
+      for i, s in enumerate(seconds)
+  ]
+
+
+def test_a_sweep_with_time_enough_keeps_its_share_and_all_points():
+  found = budget.allot(_plans(0.1, 0.2), [5, 5], 20.0, 2.0)
+  assert found == budget.Allotment(2.0, frozenset())
+
+
+def test_the_share_shrinks_until_the_time_is_just_spent():
+  plans = _plans(0.001, 0.001, 1.0)
+  found = budget.allot(plans, [2, 1, 1], 10.0, 5.0)
+  assert not found.dropped
+  # 3 visits at the share and one that takes its four calls: 3 x + 4 = 10.
+  assert found.point_budget == pytest.approx(2.0)
+
+
+def test_the_dearest_points_are_dropped_first_and_no_more_than_needed():
+  plans = _plans(1.0, 8.0, 2.0, 4.0)
+  for seconds, dropped in (
+      (60.0, set()),
+      (59.9, {1}),
+      (28.0, {1}),
+      (27.9, {1, 3}),
+      (3.9, {0, 1, 2, 3}),
+      (-1.0, {0, 1, 2, 3}),
+  ):
+    assert budget.allot(plans, [1] * 4, seconds, 1e-3).dropped == dropped
+
+
+def test_of_equally_dear_points_the_longest_is_dropped():
+  assert budget.allot(_plans(1.0, 1.0), [1, 1], 4.0, 1.0).dropped == {1}
+
+
+def test_what_is_not_to_be_visited_costs_nothing_and_is_not_dropped():
+  found = budget.allot(_plans(1e9, 1.0), [0, 1], 4.0, 4.0)
+  assert found == budget.Allotment(4.0, frozenset())
+
+
+def test_the_rest_of_a_point_counts():
+  plans = _plans(1.0, 1.0, rest=1.0)
+  assert budget.allot(plans, [1, 1], 10.0, 1.0).dropped == set()
+  assert budget.allot(plans, [1, 1], 9.9, 1.0).dropped == {1}
+
+
+@pytest.mark.parametrize("seconds", [0.1, 1.0, 7.0, 33.0, 1e3])
+def test_what_is_allotted_never_exceeds_the_time(seconds):
+  plans = _plans(*(2.0**-i for i in range(12)), rest=0.01)
+  times = [1 + i % 3 for i in range(12)]
+  found = budget.allot(plans, times, seconds, 2.0)
+  spent = sum(
+      times[i] * max(_CALLS * p.seconds, found.point_budget) + 0.01 * times[i]
+      for i, p in enumerate(plans)
+      if i not in found.dropped
+  )
+  slack = sum(times) * budget.SMALLEST_SHARE
+  assert spent <= seconds + slack
+
+
+def test_a_point_may_use_four_fifths_of_the_memory():
+  plan = Plan({}, "", bytes=800)
+  assert budget.fits_memory(plan, 1000)
+  assert not budget.fits_memory(plan, 999)
+  assert budget.fits_memory(plan._replace(bytes=None), 1)
+  assert budget.fits_memory(plan, None)
+
+
+def test_the_system_says_how_much_memory_there_is():
+  found = budget.available_bytes()
+  assert found is None or found > 1 << 20
+
+
+def test_a_measured_point_is_planned_by_its_median_and_its_rest():
+  plan = Plan({}, "", seconds=9.0)
+  record = {"status": "ok", "seconds": [1.0, 100.0, 2.0], "calls": 5}
+  found = budget.updated(plan, record, wall=20.0)
+  assert found.seconds == 2.0
+  assert found.rest == 20.0 - (5 + 1) * 2.0
+  for other in ({"status": "wrong", "seconds": [1.0]}, {"status": "ok"}):
+    assert budget.updated(plan, other, 20.0) == plan
+
+
+def test_bytes_have_the_units_people_use():
+  found = [budget.in_words(n) for n in (None, 0, 1023, 1024, 3 << 29, 1 << 60)]
+  assert found == [
+      "unknown",
+      "0 B",
+      "1023 B",
+      "1.0 KiB",
+      "1.5 GiB",
+      "1048576.0 TiB",
+  ]

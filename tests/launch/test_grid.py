@@ -1,0 +1,106 @@
+"""The points of a request: complete, in a fixed order, shared out once."""
+
+import pytest
+
+from lalm.launch import grid
+from lalm.launch import schema
+
+_MECHANISMS = {
+    "softmax": grid.Mechanism(
+        {"parallel": False, "blockwise": True, "step": False},
+        ("parallel", "blockwise"),
+    ),
+    "linear": grid.Mechanism(
+        {"parallel": False, "chunkwise": True}, ("chunkwise",)
+    ),
+}
+
+
+def _points(**values):
+  return grid.points(schema.settle(values), _MECHANISMS)
+
+
+def _forms(**values):
+  points = _points(lengths=(1,), passes="forward", **values)
+  return [f"{p['mechanism']}.{p['form']}" for p in points]
+
+
+def test_the_grid_is_the_product_of_forms_passes_and_lengths_in_order():
+  found = [
+      (p["mechanism"], p["form"], p["pass"], p["length"])
+      for p in _points(lengths=(8, 2))
+  ]
+  assert found == [
+      (mechanism, form, pass_, length)
+      for mechanism, form in (
+          ("softmax", "parallel"),
+          ("softmax", "blockwise"),
+          ("linear", "chunkwise"),
+      )
+      for pass_ in ("forward", "forward_backward")
+      for length in (8, 2)
+  ]
+
+
+@pytest.mark.parametrize(
+    "asked, found",
+    [
+        ("", ["softmax.parallel", "softmax.blockwise", "linear.chunkwise"]),
+        ("parallel", ["softmax.parallel", "linear.parallel"]),
+        ("linear.parallel", ["linear.parallel"]),
+        (
+            "step,parallel",
+            ["softmax.step", "softmax.parallel", "linear.parallel"],
+        ),
+        ("softmax.parallel,parallel", ["softmax.parallel", "linear.parallel"]),
+    ],
+)
+def test_a_bare_form_is_that_form_of_every_mechanism_that_has_it(asked, found):
+  assert _forms(forms=asked) == found
+
+
+def test_a_form_that_no_mechanism_has_is_refused():
+  with pytest.raises(schema.UsageError, match="--config.forms.*recurrent"):
+    _forms(forms="parallel,recurrent")
+
+
+def test_only_forms_that_take_a_chunk_get_one():
+  chunks = {p["form"]: p["chunk"] for p in _points(chunk=32)}
+  assert chunks == {"parallel": None, "blockwise": 32, "chunkwise": 32}
+  assert {p["chunk"] for p in _points(chunk=0)} == {None}
+
+
+def test_a_point_holds_every_field_that_its_measurement_depends_on():
+  settings = schema.settle({"width": 3, "corpus": "normal", "seed": 5})
+  point = grid.points(settings, _MECHANISMS)[0]
+  fixed = {"mechanism", "form", "pass", "length", "chunk"}
+  shared = set(point) - fixed
+  assert shared == {
+      "batch",
+      "heads",
+      "width",
+      "value_width",
+      "dtype",
+      "causal",
+      "corpus",
+      "seed",
+  }
+  assert {name: point[name] for name in shared} == {
+      name: settings[name] for name in shared
+  }
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 50])
+def test_the_shares_of_all_workers_are_the_grid_each_point_once(count):
+  points = _points()
+  shares = [grid.share(points, (i, count)) for i in range(count)]
+  together = [p for share in shares for p in share]
+  assert sorted(map(str, together)) == sorted(map(str, points))
+  assert max(map(len, shares)) - min(map(len, shares)) <= 1
+
+
+def test_points_of_one_curve_differ_in_length_only():
+  a, b, c = _points(lengths=(1, 2), forms="softmax.step", passes="forward")[
+      :2
+  ] + _points(lengths=(1,), forms="softmax.step", passes="forward", heads=2)
+  assert grid.curve(a) == grid.curve(b) != grid.curve(c)

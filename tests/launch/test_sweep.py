@@ -1,0 +1,386 @@
+"""A sweep whose points misbehave goes on, says so, and resumes."""
+
+import collections
+import json
+import os
+import pathlib
+import time
+
+import pytest
+
+from lalm.launch import command
+from lalm.launch import supervisor
+from tests.launch import stub
+from tests.launch import stub_sweep
+
+_LENGTHS = (16, 32, 64, 128)
+_ALLOWANCE = "--config.allowance=3"  # seconds until a point counts as hanging
+
+
+def _statuses(records, replicate=0):
+  """Status by length, of one replicate."""
+  return {
+      record["point"]["length"]: record["status"]
+      for record in records
+      if record["replicate"] == replicate
+  }
+
+
+def _groups():
+  """The process groups that have a member which runs."""
+  found = set()
+  for process in pathlib.Path("/proc").glob("[0-9]*"):
+    try:
+      stat = (process / "stat").read_text().rpartition(")")[2].split()
+    except OSError:
+      continue
+    if stat[0] != "Z":  # ended, and only waits to be read
+      found.add(int(stat[2]))
+  return found
+
+
+def test_every_replicate_of_every_point_is_recorded_once(
+    sweep, records, folder
+):
+  outcome = sweep()
+  assert outcome.status == 0 and outcome.errors == ""
+  found = records()
+  assert sorted((r["point"]["length"], r["replicate"]) for r in found) == [
+      (length, replicate) for length in _LENGTHS for replicate in range(3)
+  ]
+  assert {r["status"] for r in found} == {"ok"}
+  assert len({r["key"] for r in found}) == len(_LENGTHS)
+  assert {r["experiment"] for r in found} == {"stub_sweep"}
+  assert {r["schema"] for r in found} == {1}
+  assert {r["machine"] for r in found} == {"0123456789ab"}
+  assert {r["ceilings"]["products_per_second"] for r in found} == {1.0}
+  assert {r["provenance"] for r in found} == {"measured"}
+  assert {p.name for p in folder.iterdir()} == {
+      ".cache",
+      "config.json",
+      "environment.json",
+      "fits.json",
+      "records.jsonl",
+  }
+  assert json.loads((folder / "fits.json").read_text()) == {"lines": 12}
+  config = json.loads((folder / "config.json").read_text())
+  assert config["lengths"] == list(_LENGTHS) and config["replicates"] == 3
+
+
+def test_huge_pages_are_on_in_workers_and_recorded(sweep, folder, monkeypatch):
+  monkeypatch.setenv("GLIBC_TUNABLES", "glibc.malloc.check=0")
+  sweep("--config.replicates=1")
+  environment = json.loads((folder / "environment.json").read_text())
+  assert environment["tunables"] == (
+      "glibc.malloc.check=0:glibc.malloc.hugetlb=1"
+  )
+
+
+def test_a_second_run_measures_nothing_and_adds_nothing(
+    sweep, records, measured
+):
+  sweep()
+  before, visits = records(), len(measured())
+  assert sweep().status == 0
+  assert records() == before
+  assert len(measured()) == visits == 12
+
+
+def test_more_replicates_and_lengths_are_added_to_what_is_there(
+    sweep, records, measured
+):
+  sweep("--config.replicates=2", "--config.lengths=16,32")
+  sweep("--config.replicates=3", "--config.lengths=16,32,64")
+  assert len(records()) == len(measured()) == 9
+
+
+def test_replicates_are_processes_one_after_the_other_each_in_its_order(
+    sweep, measured
+):
+  lengths = [2**i for i in range(8)]
+  sweep(f"--config.lengths={','.join(map(str, lengths))}")
+  visits = measured()
+  assert [v["replicate"] for v in visits] == sorted(
+      v["replicate"] for v in visits
+  )
+  pids = [v["pid"] for v in visits]
+  assert len(set(pids)) == 3
+  orders = [
+      tuple(v["length"] for v in visits if v["replicate"] == r)
+      for r in range(3)
+  ]
+  assert len(set(orders)) == 3
+  assert all(sorted(order) == lengths for order in orders)
+
+
+def test_the_order_depends_on_seed_and_replicate_alone():
+  order = supervisor.visiting_order(range(20), 0, 0)
+  assert order == supervisor.visiting_order(range(20), 0, 0)
+  assert sorted(order) == list(range(20)) != order
+  assert order != supervisor.visiting_order(range(20), 1, 0)
+  assert order != supervisor.visiting_order(range(20), 0, 1)
+
+
+def test_two_replicates_compile_anew_and_the_rest_share_a_cache(
+    sweep, measured, folder
+):
+  sweep("--config.replicates=4", "--config.lengths=16")
+  caches = [visit["settings"]["cache"] for visit in measured()]
+  assert caches == [None, None, str(folder / ".cache"), str(folder / ".cache")]
+  assert (folder / ".cache" / ".gitignore").read_text() == "*\n"
+
+
+def test_each_point_is_checked_once(sweep, measured):
+  sweep()
+  gates = [(v["replicate"], v["settings"]["gate"]) for v in measured()]
+  assert set(gates) == {(0, True), (1, False), (2, False)}
+
+
+# Mechanism; the status of its points from length 64 on; words of the reason.
+_FAILURES = [
+    ("wrong", "wrong", "relative error 1"),
+    ("nan", "not_finite", "not finite"),
+    ("raises", "crashed", "RuntimeError: first line"),
+    ("exhausted", "out_of_memory", "cannot allocate"),
+    ("exits", "crashed", "the last words"),
+    ("killed", "out_of_memory", "SIGKILL"),
+    ("aborts", "out_of_memory", "bad_alloc"),
+    ("leaves", "crashed", "exit status 4"),
+    ("odd", "crashed", "splendid"),
+    ("hangs", "timeout", "no answer within"),
+    ("silent", "timeout", "no answer within"),
+    ("unplanned", "crashed", "expected less"),
+    ("planless", "crashed", "exit status 7"),
+]
+
+
+@pytest.mark.parametrize("name, status, reason", _FAILURES)
+def test_a_failed_point_is_recorded_and_the_sweep_goes_on(
+    sweep, records, name, status, reason
+):
+  arguments = [f"--config.mechanisms={name},steady", _ALLOWANCE]
+  outcome = sweep(
+      *arguments,
+      "--config.forms=direct",
+      "--config.replicates=1",
+      "--config.lengths=16,64",
+  )
+  assert outcome.status == 1
+  found = {
+      (r["point"]["mechanism"], r["point"]["length"]): r for r in records()
+  }
+  assert len(found) == 4
+  failed = found[name, 64]
+  assert failed["status"] == status and reason in failed["reason"]
+  assert failed["point"]["mechanism"] == name and failed["replicate"] == 0
+  assert not failed.get("seconds")
+  others = [r["status"] for key, r in found.items() if key != (name, 64)]
+  assert others == ["ok"] * 3
+  assert outcome.errors.count("\n") == 1
+  assert f"{name}.direct forward n=64: {status}" in outcome.errors
+
+
+def test_garbage_on_standard_output_reaches_nobody(sweep, records):
+  outcome = sweep("--config.mechanisms=garbage")
+  assert outcome.status == 0
+  assert [r["status"] for r in records()] == ["ok"] * 12
+
+
+@pytest.mark.parametrize("name", ["wrong", "killed"])
+def test_no_length_above_a_failed_one_is_recorded_after_it(
+    sweep, records, name
+):
+  lengths = [16, *range(64, 80)]
+  sweep(
+      f"--config.mechanisms={name}",
+      f"--config.lengths={','.join(map(str, lengths))}",
+      "--config.replicates=2",
+  )
+  failed = 10**9  # the smallest length that has failed so far
+  for record in records():
+    if record["status"] == "skipped":
+      assert " at length " in record["reason"] or (
+          " in another replicate" in record["reason"]
+      )
+      continue
+    length = record["point"]["length"]
+    assert length <= failed
+    failed = min(failed, length) if length >= stub.FROM else failed
+  counted = collections.Counter(
+      (r["point"]["length"], r["replicate"]) for r in records()
+  )
+  assert set(counted) == {(n, r) for n in lengths for r in range(2)}
+  assert set(counted.values()) == {1}
+  assert "skipped" in {r["status"] for r in records()}
+
+
+def test_a_failure_skips_its_own_curve_only(sweep, records):
+  sweep(
+      "--config.mechanisms=wrong,steady",
+      "--config.lengths=16,64,128",
+      "--config.passes=forward,forward_backward",
+      "--config.replicates=1",
+  )
+  steady = [r for r in records() if r["point"]["mechanism"] == "steady"]
+  assert [r["status"] for r in steady] == ["ok"] * 6
+
+
+def test_a_wrong_point_is_not_tried_in_later_replicates(sweep, measured):
+  sweep("--config.mechanisms=wrong", "--config.lengths=64")
+  assert len(measured()) == 1
+
+
+def test_a_worker_that_is_killed_once_costs_one_replicate_of_one_point(
+    sweep, records
+):
+  lengths = f"--config.lengths={','.join(map(str, (16, *range(64, 70))))}"
+  first = sweep("--config.mechanisms=flaky", lengths)
+  assert first.status == 1
+  for replicate in (1, 2):
+    found = _statuses(records(), replicate)
+    assert set(found.values()) == {"ok"} and len(found) == 7
+
+
+def test_a_point_that_is_predicted_not_to_fit_the_memory_is_over_budget(
+    sweep, records, measured
+):
+  outcome = sweep("--config.mechanisms=huge")
+  assert outcome.status == 0
+  for replicate in range(3):
+    assert _statuses(records(), replicate) == {
+        16: "ok",
+        32: "ok",
+        64: "over_budget",
+        128: "over_budget",
+    }
+  assert {v["length"] for v in measured()} == {16, 32}
+  reasons = {r["reason"] for r in records() if r["status"] == "over_budget"}
+  assert all("needs 1048576.0 TiB" in reason for reason in reasons)
+
+
+def test_a_point_that_is_predicted_too_long_is_over_budget(sweep, records):
+  outcome = sweep("--config.mechanisms=slow,steady", "--config.replicates=1")
+  assert outcome.status == 0
+  slow = [r for r in records() if r["point"]["mechanism"] == "slow"]
+  assert _statuses(slow)[64] == _statuses(slow)[128] == "over_budget"
+  assert _statuses(slow)[16] == "ok"
+  steady = [r for r in records() if r["point"]["mechanism"] == "steady"]
+  assert set(_statuses(steady).values()) == {"ok"}
+
+
+def test_over_budget_is_tried_again_once_there_is_time(
+    sweep, records, monkeypatch
+):
+  monkeypatch.setenv("STUB_SECONDS", "0.3")
+  lengths = "--config.lengths=1,2,3,4,5,6,7,8,9,10,11,12"
+  first = sweep(lengths, "--config.replicates=1", "--config.budget=8")
+  assert first.status == 0
+  assert "over_budget" in {r["status"] for r in records()}
+  monkeypatch.setenv("STUB_SECONDS", "0")
+  assert sweep(lengths, "--config.replicates=1").status == 0
+  done = {r["point"]["length"] for r in records() if r["status"] == "ok"}
+  assert done == set(range(1, 13))
+
+
+def test_a_sweep_ends_when_its_time_is_over(sweep, records, measured):
+  before = time.monotonic()
+  outcome = sweep(
+      "--config.mechanisms=hangs",
+      "--config.lengths=64,65,66",
+      "--config.budget=5",
+      "--config.replicates=1",
+      "--config.allowance=3600",
+  )
+  assert time.monotonic() - before < 60  # it would hang for an hour
+  assert outcome.status == 0
+  assert {r["status"] for r in records()} == {"over_budget"}
+  assert len(measured()) <= 1
+
+
+def test_workers_that_cannot_start_end_the_sweep_in_one_line(
+    sweep, records, monkeypatch
+):
+  monkeypatch.setenv("STUB_UNREADY", "1")
+  stub_environment = "RuntimeError: the ceilings cannot be measured"
+  outcome = sweep()
+  assert outcome.status == 1 and records() == []
+  assert outcome.errors.count("\n") == 1
+  assert stub_environment in outcome.errors
+
+
+def test_nothing_a_worker_has_started_outlives_it(sweep, measured):
+  sweep("--config.mechanisms=leaves", "--config.replicates=1")
+  assert not _groups() & {visit["pid"] for visit in measured()}
+
+
+def test_a_dry_run_writes_nothing_and_says_what_would_happen(
+    sweep, tmp_path, records, measured
+):
+  arguments = ("--config.mechanisms=steady,huge,slow,unplanned", "--dry_run")
+  outcome = sweep(*arguments)
+  assert outcome.status == 0 and outcome.errors == ""
+  assert not (tmp_path / "out").exists() and not measured()
+  lines = {
+      tuple(line.split()[::2][:1] + [line.split()[2]]): line
+      for line in outcome.out.splitlines()[1:-1]
+  }
+  assert len(lines) == 16
+  for name, word in (
+      ("steady", "measure"),
+      ("huge", "over_budget: needs 1048576.0 TiB"),
+      ("slow", "over_budget: takes 4e+06 s"),
+      ("unplanned", "crashed: ValueError"),
+  ):
+    assert word in lines[f"{name}.direct", "n=128"]
+  assert "16 points, 10 to measure" in outcome.out
+  sweep("--config.lengths=16,32", "--config.replicates=3")
+  before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
+  outcome = sweep("--dry_run")
+  assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")} == before
+  assert outcome.out.count("3/3") == outcome.out.count("done\n") - 0 == 2
+  assert "4 points, 2 to measure" in outcome.out
+
+
+def test_a_users_own_mechanism_is_swept_under_the_name_it_was_given(
+    sweep, records
+):
+  own = "tests.launch.stub:OWN"
+  assert (
+      sweep(f"--config.mechanisms={own}", "--config.replicates=1").status == 0
+  )
+  assert {r["point"]["mechanism"] for r in records()} == {own}
+
+
+def test_every_nth_point_goes_to_each_worker(sweep, records):
+  for worker in ("0/3", "1/3", "2/3"):
+    sweep(f"--worker={worker}", "--config.replicates=1")
+  lengths = [r["point"]["length"] for r in records()]
+  assert lengths == [16, 128, 32, 64] or sorted(lengths) == list(_LENGTHS)
+  assert len(lengths) == 4
+
+
+def test_progress_counts_up_to_the_whole_and_its_time_left_goes_to_zero(
+    tmp_path,
+):
+  seen = []
+  experiment = stub_sweep.EXPERIMENT._replace(progress=seen.append)
+  argv = ["x", f"--out={tmp_path}", "--config.mechanisms=steady,wrong"]
+  command.run(argv, experiment)
+  assert [p.done for p in seen] == list(range(1, len(seen) + 1))
+  assert seen[-1].done <= seen[-1].total
+  assert all(p.seconds_left >= 0 for p in seen)
+  assert seen[-1].seconds_left < seen[0].seconds_left
+  assert all("forward n=" in p.point for p in seen)
+
+
+def test_damaged_lines_are_named_and_measured_again(sweep, folder):
+  sweep("--config.replicates=1")
+  path = folder / "records.jsonl"
+  lines = path.read_bytes().splitlines(keepends=True)
+  path.write_bytes(b"".join([lines[0], lines[1][:50] + b"\n", *lines[2:]]))
+  outcome = sweep("--config.replicates=1")
+  assert outcome.status == 0
+  assert f"{path}: line 2: " in outcome.errors
+  assert outcome.errors.count("\n") == 1
+  assert len(path.read_bytes().splitlines()) == 5
+  assert os.path.exists(folder / "fits.json")
