@@ -1,0 +1,75 @@
+"""What every form of every mechanism shares: signature, dtype, precision."""
+
+from collections.abc import Callable
+import functools
+from typing import Any, NamedTuple
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+import numpy as np
+
+Form = Callable[..., Any]
+
+STATIC = ("causal", "chunk", "normalize")
+
+
+class Result(NamedTuple):
+  """What a form returns: `out` `[B, T, H, V]` and the state after token T."""
+
+  out: jax.Array
+  state: Any
+
+
+def form(fn: Form) -> Form:
+  """Returns `fn` jit-compiled with the contract's static keywords.
+
+  A plain function given as `feature_map` becomes a `jax.tree_util.Partial`,
+  whose code is static and whose arrays are traced; functions without arrays
+  of their own hash by identity, so pass the same object, not a new lambda a
+  call.
+  """
+  names = fn.__code__.co_varnames[: fn.__code__.co_argcount]
+  names += fn.__code__.co_varnames[
+      len(names) : len(names) + fn.__code__.co_kwonlyargcount
+  ]
+  static = tuple(name for name in STATIC if name in names)
+  compiled = jax.jit(fn, static_argnames=static)
+  if "feature_map" not in names:
+    return compiled
+
+  @functools.wraps(fn)
+  def call(q: Any, k: Any, v: Any, **keywords: Any) -> Any:
+    phi = keywords.get("feature_map")
+    if phi is not None and not isinstance(phi, jax.tree_util.Partial):
+      if not callable(phi):
+        raise ValueError(
+            f"feature_map: expected a function of an array, got {phi!r}"
+        )
+      keywords["feature_map"] = jax.tree_util.Partial(phi)
+    return compiled(q, k, v, **keywords)
+
+  return call
+
+
+def accumulator(*dtypes: Any) -> np.dtype:
+  """Returns the dtype of sums and states: float64 for float64, else float32."""
+  wide = functools.reduce(jnp.promote_types, dtypes)
+  return jnp.promote_types(wide, jnp.float32)
+
+
+def precision(*dtypes: Any) -> lax.Precision:
+  """Returns the precision of products of inputs with these dtypes.
+
+  Float32 inputs are multiplied in float32 on every platform. Products of
+  16-bit inputs may use the fast units (TPU bfloat16 passes, GPU TF32): their
+  rounding is below that of the inputs.
+  """
+  narrow = all(jnp.finfo(dtype).bits < 32 for dtype in dtypes)
+  return lax.Precision.DEFAULT if narrow else lax.Precision.HIGHEST
+
+
+def divide(numerator: jax.Array, denominator: jax.Array) -> jax.Array:
+  """Returns the quotient, exactly 0 with zero gradient where dividing by 0."""
+  zero = denominator == 0
+  return jnp.where(zero, 0, numerator / jnp.where(zero, 1, denominator))

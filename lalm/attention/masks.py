@@ -1,0 +1,88 @@
+"""Which keys a query attends to: one interval of key positions a query.
+
+Causal masks, caches and packed documents with non-decreasing ids all let a
+query see a contiguous range of keys, so a mask is two integers a query,
+
+    key s is attended to by query t   iff   start[t] <= s < stop[t],   (1)
+
+and never a T x S array unless a form materialises one. True means attend.
+"""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+
+class Interval(NamedTuple):
+  """Key positions `[start, stop)` a query sees, `[B, T]` int32; None = all."""
+
+  start: jax.Array | None
+  stop: jax.Array | None
+
+
+def first_of_document(segment_ids: jax.Array) -> jax.Array:
+  """Returns the position of the first token of each token's document.
+
+  Args:
+    segment_ids: `[B, T]` integers, non-decreasing along T.
+
+  Returns:
+    `[B, T]` int32 positions.
+  """
+  position = lax.broadcasted_iota(jnp.int32, segment_ids.shape, 1)
+  begins = segment_ids[:, 1:] != segment_ids[:, :-1]
+  begins = jnp.pad(begins, ((0, 0), (1, 0)), constant_values=True)
+  return lax.cummax(jnp.where(begins, position, 0), axis=1)
+
+
+def end_of_document(segment_ids: jax.Array) -> jax.Array:
+  """Returns the position after the last token of each token's document.
+
+  Args:
+    segment_ids: `[B, T]` integers, non-decreasing along T.
+
+  Returns:
+    `[B, T]` int32 positions.
+  """
+  backwards = first_of_document(segment_ids[:, ::-1])[:, ::-1]
+  return segment_ids.shape[1] - backwards
+
+
+def dense(interval: Interval, keys: int) -> jax.Array | None:
+  """Returns (1) as a boolean `[B, T, S]`, or None where all is attended to.
+
+  Args:
+    interval: the keys each query sees.
+    keys: S, the number of key positions.
+  """
+  s = jnp.arange(keys, dtype=jnp.int32)
+  mask = None
+  if interval.stop is not None:
+    mask = s < interval.stop[..., None]
+  if interval.start is not None:
+    after = s >= interval.start[..., None]
+    mask = after if mask is None else mask & after
+  return mask
+
+
+def check_segment_ids(
+    segment_ids: jax.Array | None, batch: int, queries: int, keys: int
+) -> None:
+  """Raises ValueError unless ids are integers `[B, T]` and T equals S."""
+  if segment_ids is None:
+    return
+  if not jnp.issubdtype(segment_ids.dtype, jnp.integer):
+    raise ValueError(
+        f"segment_ids: expected an integer dtype, got {segment_ids.dtype}"
+    )
+  if segment_ids.shape != (batch, queries):
+    raise ValueError(
+        f"segment_ids: expected shape {(batch, queries)}, got"
+        f" {tuple(segment_ids.shape)}"
+    )
+  if queries != keys:
+    raise ValueError(
+        f"segment_ids: expected as many keys as queries ({queries}), got {keys}"
+    )

@@ -1,0 +1,324 @@
+"""Softmax attention (Vaswani et al. 2017, arXiv 1706.03762, equation 1).
+
+    o_t = sum_s P_ts v_s,   P_ts = exp(x_ts) / sum_r exp(x_tr),
+    x_ts = scale q_t . k_s                                            (1)
+
+over the keys s that query t sees (`masks`, equation 1).
+
+| form      | products (full, a head) | memory beyond inputs | derivatives |
+|-----------|-------------------------|----------------------|-------------|
+| parallel  | 2 T S (K + V)           | T S                  | all         |
+| blockwise | 2 T S (K + V)           | T V + tiles          | all, linear |
+| step      | 2 S (K + V) a token     | S                    | all         |
+
+Causal `blockwise` never visits tiles beyond the diagonal: about half of it.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+import numpy as np
+
+from lalm import shapes
+from lalm.attention import contract
+from lalm.attention import masks
+from lalm.attention import tiles
+
+
+class State(NamedTuple):
+  """Cache of keys and values, in their own dtypes.
+
+  `keys` `[B, N, G, K]` and `values` `[B, N, G, V]` hold N tokens at most, the
+  first `length` of them written. `start` `[B]` is where the last document
+  begins and `segment` `[B]` is its id.
+  """
+
+  keys: jax.Array
+  values: jax.Array
+  length: jax.Array
+  start: jax.Array
+  segment: jax.Array
+
+
+def init(
+    batch: int,
+    heads: int,
+    width: int,
+    value_width: int,
+    *,
+    capacity: int,
+    dtype: Any = jnp.float32,
+) -> State:
+  """Returns an empty cache with room for `capacity` tokens.
+
+  Args:
+    batch: B.
+    heads: G, key/value heads.
+    width: K.
+    value_width: V.
+    capacity: N, most tokens the cache will hold. A row computed past it is
+      NaN: the length is not known when the call is compiled.
+    dtype: of keys and values.
+  """
+  for name in ("batch", "heads", "width", "value_width", "capacity"):
+    shapes.check_positive(name, locals()[name])
+  return State(
+      jnp.zeros((batch, capacity, heads, width), dtype),
+      jnp.zeros((batch, capacity, heads, value_width), dtype),
+      jnp.zeros((), jnp.int32),
+      jnp.zeros(batch, jnp.int32),
+      jnp.zeros(batch, jnp.int32),
+  )
+
+
+@contract.form
+def parallel(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    *,
+    causal: bool = True,
+    scale: float | jax.Array | None = None,
+    segment_ids: jax.Array | None = None,
+    state: State | None = None,
+) -> contract.Result:
+  """Returns (1) through the T x S matrix: the definition.
+
+  Args:
+    q: queries `[B, T, H, K]`.
+    k: keys `[B, S, G, K]`; G divides H, head h reads key head h // (H / G).
+    v: values `[B, S, G, V]`.
+    causal: query t sees keys up to p + t, p the length of `state`.
+    scale: multiplies the scores; 1 / sqrt(K) if None.
+    segment_ids: integers `[B, T]`, non-decreasing: packed documents.
+    state: cache of earlier keys and values, with room for S more.
+
+  Returns:
+    out `[B, T, H, V]` in v's dtype and the cache with the new tokens.
+
+  Raises:
+    ValueError: a rank, dtype, axis or combination the contract excludes.
+  """
+  seen, keys, values, state = _context(q, k, v, causal, segment_ids, state)
+  out = _dense(q, keys, values, masks.dense(seen, keys.shape[1]), scale)
+  return contract.Result(_within(out, state), state)
+
+
+@contract.form
+def blockwise(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    *,
+    causal: bool = True,
+    scale: float | jax.Array | None = None,
+    segment_ids: jax.Array | None = None,
+    state: State | None = None,
+    chunk: int | None = None,
+) -> contract.Result:
+  """Returns (1) tile by tile, in linear memory forward and backward.
+
+  Args:
+    q: queries `[B, T, H, K]`.
+    k: keys `[B, S, G, K]`.
+    v: values `[B, S, G, V]`.
+    causal: as in `parallel`; without a state, tiles of the future are skipped.
+    scale: multiplies the scores; 1 / sqrt(K) if None.
+    segment_ids: integers `[B, T]`, non-decreasing: packed documents.
+    state: cache of earlier keys and values, with room for S more.
+    chunk: most tokens along a side of a tile.
+
+  Returns:
+    out `[B, T, H, V]` in v's dtype and the cache with the new tokens.
+
+  Raises:
+    ValueError: as in `parallel`, or chunk < 1.
+  """
+  if chunk is not None:
+    shapes.check_positive("chunk", chunk)
+  seen, keys, values, new = _context(q, k, v, causal, segment_ids, state)
+  triangular = causal and state is None
+  out = _tiled(q, keys, values, seen, triangular, scale, chunk)
+  return contract.Result(_within(out, new), new)
+
+
+@contract.form
+def step(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    *,
+    scale: float | jax.Array | None = None,
+    segment_ids: jax.Array | None = None,
+    state: State | None = None,
+) -> contract.Result:
+  """Returns (1) for one more token, T = S = 1, against the cache.
+
+  Args:
+    q: query `[B, 1, H, K]`.
+    k: key `[B, 1, G, K]`.
+    v: value `[B, 1, G, V]`.
+    scale: multiplies the scores; 1 / sqrt(K) if None.
+    segment_ids: integers `[B, 1]`; an id that differs from the cache's last
+      starts a document.
+    state: cache with room for the token; None starts one that holds it alone.
+
+  Returns:
+    out `[B, 1, H, V]` in v's dtype and the cache with the new token.
+
+  Raises:
+    ValueError: T or S is not 1, or as in `parallel`.
+  """
+  for name, x in (("q", q), ("k", k)):
+    if x.ndim == 4 and x.shape[1] != 1:
+      raise ValueError(f"{name}: expected one token, T = 1, got {x.shape[1]}")
+  seen, keys, values, state = _context(q, k, v, True, segment_ids, state)
+  out = _dense(q, keys, values, masks.dense(seen, keys.shape[1]), scale)
+  return contract.Result(_within(out, state), state)
+
+
+def matrix(q: jax.Array, k: jax.Array, **gates: Any) -> jax.Array:
+  """Returns P of (1) as `[B, H, T, S]`: the rows of `parallel` on identity.
+
+  Args:
+    q: queries `[B, T, H, K]`.
+    k: keys `[B, S, G, K]`.
+    **gates: keywords of `parallel`.
+  """
+  batch, keys, heads = k.shape[:3]
+  identity = jnp.eye(keys, dtype=contract.accumulator(k.dtype))
+  v = jnp.broadcast_to(identity[:, None], (batch, keys, heads, keys))
+  return jnp.swapaxes(parallel(q, k, v, **gates).out, 1, 2)
+
+
+def _scale(scale: Any, width: int) -> Any:
+  return 1 / np.sqrt(width) if scale is None else scale
+
+
+def _context(q, k, v, causal, segment_ids, state):
+  """Checks the call; returns what is seen, all keys and values, new state."""
+  sizes = shapes.check_qkv(q, k, v)
+  batch, queries, keys = sizes["B"], sizes["T"], sizes["S"]
+  if queries != keys and (state is not None or causal):
+    raise ValueError(
+        "k: expected as many keys as queries when causal or given a state"
+        f" (T = {queries}), got S = {keys}"
+    )
+  masks.check_segment_ids(segment_ids, batch, queries, keys)
+  if state is None:
+    written, start, last = 0, None, None
+    all_keys, all_values = k, v
+  else:
+    _check_state(state, k, v)
+    written, start, last = state.length, state.start, state.segment
+    write = functools.partial(lax.dynamic_update_slice_in_dim, axis=1)
+    all_keys = write(state.keys, k.astype(state.keys.dtype), written)
+    all_values = write(state.values, v.astype(state.values.dtype), written)
+  seen, start, last = _seen(
+      batch, queries, keys, causal, segment_ids, written, start, last
+  )
+  new = State(
+      all_keys,
+      all_values,
+      jnp.asarray(written + keys, jnp.int32),
+      start,
+      last,
+  )
+  return seen, all_keys, all_values, new
+
+
+def _seen(batch, queries, keys, causal, segment_ids, written, start, last):
+  """Returns the interval of each query, and the last document's start, id."""
+  zero = jnp.zeros(batch, jnp.int32)
+  stateless = start is None
+  start, last = (zero, zero) if stateless else (start, last)
+  ends = written + jnp.arange(1, queries + 1, dtype=jnp.int32)
+  if not causal:
+    ends = jnp.broadcast_to(jnp.int32(written + keys), queries)
+  stop = jnp.broadcast_to(ends, (batch, queries))
+  if segment_ids is None:
+    first = None if stateless else jnp.broadcast_to(
+        start[:, None], (batch, queries)
+    )
+    # Without a mask to apply, none is built.
+    stop = None if stateless and not causal else stop
+    return masks.Interval(first, stop), start, last
+  first = written + masks.first_of_document(segment_ids)
+  goes_on = segment_ids == last[:, None]
+  if not stateless:
+    first = jnp.where(goes_on, start[:, None], first)
+  if not causal:
+    stop = written + masks.end_of_document(segment_ids)
+  interval = masks.Interval(first, stop)
+  return interval, first[:, -1], segment_ids[:, -1].astype(jnp.int32)
+
+
+def _check_state(state: State, k: jax.Array, v: jax.Array) -> None:
+  shapes.check_axes({
+      "k": (k, "BSGK"),
+      "state.keys": (state.keys, "BNGK"),
+      "v": (v, "BSGV"),
+      "state.values": (state.values, "BNGV"),
+  })
+  if state.keys.shape[1] < k.shape[1]:
+    raise ValueError(
+        f"state: expected room for {k.shape[1]} tokens, got a capacity of"
+        f" {state.keys.shape[1]}"
+    )
+
+
+def _within(out: jax.Array, state: State) -> jax.Array:
+  """Poisons what was computed past the capacity: better NaN than wrong."""
+  return jnp.where(state.length <= state.keys.shape[1], out, jnp.nan)
+
+
+def _dense(q, k, v, mask, scale) -> jax.Array:
+  """(1) through the scores; `mask` `[B, T, S]` or None."""
+  batch, queries, heads, width = q.shape
+  dtype = contract.accumulator(q.dtype, k.dtype, v.dtype)
+  product = functools.partial(
+      jnp.einsum,
+      precision=contract.precision(q.dtype, k.dtype, v.dtype),
+      preferred_element_type=dtype,
+  )
+  q = q.astype(dtype) * _scale(scale, width)
+  q = q.reshape(batch, queries, k.shape[2], -1, width)
+  x = product("btgrk,bsgk->bgrts", q, k.astype(dtype))
+  if mask is not None:
+    x = jnp.where(mask[:, None, None], x, -jnp.inf)
+  top = jnp.maximum(lax.stop_gradient(x.max(axis=-1, keepdims=True)), -1e30)
+  p = jnp.exp(x - top)
+  p = contract.divide(p, p.sum(axis=-1, keepdims=True))
+  out = product("bgrts,bsgv->btgrv", p, v.astype(dtype))
+  return out.reshape(batch, queries, heads, -1).astype(v.dtype)
+
+
+def _tiled(q, k, v, seen, triangular, scale, chunk) -> jax.Array:
+  """(1) through `tiles.attend`: heads first, padded to whole tiles."""
+  batch, queries, heads, width = q.shape
+  keys, groups = k.shape[1:3]
+  dtype = contract.accumulator(q.dtype, k.dtype, v.dtype)
+  sizes = tiles.tiling(queries, keys, chunk, triangular)
+  more_q, more_k = sizes.padding(queries, keys)
+  if more_k and seen.stop is None:
+    seen = seen._replace(stop=jnp.full((batch, queries), keys, jnp.int32))
+  pad = lambda x, more: jnp.pad(
+      x, [(0, more if axis == x.ndim - 2 else 0) for axis in range(x.ndim)]
+  )
+  q = q.astype(dtype) * _scale(scale, width)
+  q = q.reshape(batch, queries, groups, -1, width).transpose(0, 2, 3, 1, 4)
+  k, v_heads = (x.astype(dtype).transpose(0, 2, 1, 3) for x in (k, v))
+  seen = jax.tree.map(lambda x: jnp.pad(x, ((0, 0), (0, more_q))), seen)
+  out, _ = tiles.attend(
+      pad(q, more_q),
+      pad(k, more_k),
+      pad(v_heads, more_k),
+      seen,
+      sizes,
+      contract.precision(q.dtype, k.dtype, v.dtype),
+  )
+  out = out[:, :, :, :queries].transpose(0, 3, 1, 2, 4)
+  return out.reshape(batch, queries, heads, -1).astype(v.dtype)

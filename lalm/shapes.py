@@ -1,0 +1,79 @@
+"""Checks of shapes, dtypes and ranges; each error says expected and got."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+
+def check_array(name: str, x: Any, layout: str) -> None:
+  """Raises ValueError unless `x` is a floating array with `layout`'s rank.
+
+  Args:
+    name: the argument's name, for the message.
+    x: array to check.
+    layout: one letter an axis, "BTHK" for `[B, T, H, K]`.
+  """
+  shape, dtype = getattr(x, "shape", None), getattr(x, "dtype", None)
+  axes = f"[{', '.join(layout)}]"
+  if shape is None or dtype is None:
+    raise ValueError(f"{name}: expected an array {axes}, got {type(x)}")
+  if len(shape) != len(layout):
+    raise ValueError(f"{name}: expected rank {len(layout)} {axes}, got {shape}")
+  # ml_dtypes' bfloat16 is not a subtype of np.floating, but says its kind.
+  if np.dtype(dtype).kind != "f" and "float" not in np.dtype(dtype).name:
+    raise ValueError(f"{name}: expected a floating dtype, got {dtype}")
+
+
+def check_axes(axes: Mapping[str, tuple[Any, str]]) -> dict[str, int]:
+  """Returns the length of each axis letter, equal wherever it appears.
+
+  Args:
+    axes: argument name -> (array, layout), as in `check_array`.
+
+  Returns:
+    axis letter -> length.
+
+  Raises:
+    ValueError: a rank, a dtype or an axis that does not match.
+  """
+  seen: dict[str, tuple[int, str]] = {}
+  for name, (x, layout) in axes.items():
+    check_array(name, x, layout)
+    for letter, size in zip(layout, x.shape):
+      if letter not in seen:
+        seen[letter] = (size, name)
+      elif seen[letter][0] != size:
+        raise ValueError(
+            f"{name}: expected axis {letter} = {seen[letter][0]} as in"
+            f" {seen[letter][1]}, got {size} in shape {tuple(x.shape)}"
+        )
+  return {letter: size for letter, (size, _) in seen.items()}
+
+
+def check_qkv(q: Any, k: Any, v: Any) -> dict[str, int]:
+  """Returns axis lengths of q `[B,T,H,K]`, k `[B,S,G,K]`, v `[B,S,G,V]`.
+
+  G is the number of key/value heads and divides H (grouped heads).
+
+  Raises:
+    ValueError: a rank, dtype or axis that does not match, or an empty axis.
+  """
+  sizes = check_axes({"q": (q, "BTHK"), "k": (k, "BSGK"), "v": (v, "BSGV")})
+  for letter in "TSHGK":
+    if sizes[letter] < 1:
+      raise ValueError(f"q, k, v: expected axis {letter} >= 1, got 0")
+  if sizes["H"] % sizes["G"]:
+    raise ValueError(
+        "k: expected a number of heads that divides q's"
+        f" {sizes['H']}, got {sizes['G']}"
+    )
+  return sizes
+
+
+def check_positive(name: str, value: Any) -> None:
+  """Raises ValueError unless `value` is an integer of at least 1."""
+  if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+    raise ValueError(f"{name}: expected an integer >= 1, got {value!r}")
+  if value < 1:
+    raise ValueError(f"{name}: expected an integer >= 1, got {value}")
