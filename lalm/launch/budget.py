@@ -1,17 +1,19 @@
 """What fits into memory and into the seconds of a sweep.
 
-A point costs, in one replicate, its calls and the rest: starting, compiling,
-checking. The calls take as long as the sweep's share for a point, but never
-less than one to warm up and three that are timed. Where a sweep is too long,
-first the share shrinks, then the dearest points are dropped.
+A point costs, in one replicate, its calls and the rest: compiling, checking.
+The calls take as long as the sweep's share for a point, or until its time is
+known well, but never less than one to warm up, three that are timed and one
+whose memory is taken. Where a sweep is too long, first the share shrinks, then
+the dearest points are dropped.
 """
 
+import math
 import os
 from typing import Any, NamedTuple, Sequence
 
 from lalm.launch.grid import Point
 
-CALLS = 4  # at least: one to warm up, three that are timed
+CALLS = 5  # at least: one to warm up, three timed, one for the memory
 SHARE_OF_MEMORY = 0.8  # of what is available, that a point may be meant to use
 START = 3.0  # seconds to start a worker, imports and ceilings included
 SMALLEST_SHARE = 1e-3  # seconds; three calls are timed whatever the share
@@ -27,6 +29,7 @@ class Plan(NamedTuple):
     bytes: predicted peak memory, None if unknown.
     seconds: of one call, predicted or, once there is one, measured.
     rest: seconds beside the calls.
+    enough: seconds of calls after which its time is known well.
     failure: (status, reason) where planning it has failed already.
   """
 
@@ -35,6 +38,7 @@ class Plan(NamedTuple):
   bytes: int | None = None
   seconds: float = 0.0
   rest: float = REST
+  enough: float = math.inf
   failure: tuple[str, str] | None = None
 
   @property
@@ -44,7 +48,7 @@ class Plan(NamedTuple):
 
   def calls(self, point_budget: float) -> float:
     """Seconds of the calls of one replicate, given a point's share."""
-    return max(CALLS * self.seconds, point_budget)
+    return max(CALLS * self.seconds, min(point_budget, self.enough))
 
   def cost(self, point_budget: float) -> float:
     """Seconds one replicate takes, given the share for a point's calls."""
@@ -153,19 +157,24 @@ def in_words(amount: float | None) -> str:
   return f"{amount:.1f} TiB"
 
 
-def updated(plan: Plan, record: dict[str, Any], wall: float) -> Plan:
-  """The plan with the seconds of a call, and the rest, as they were measured.
+def updated(
+    plan: Plan, record: dict[str, Any], wall: float, point_budget: float
+) -> Plan:
+  """The plan with what a measurement has taught about its cost.
 
   Args:
     plan: as predicted.
     record: the finished record of the point.
     wall: seconds from its start to its end.
+    point_budget: the share its calls had.
   """
   samples = record.get("seconds")
   if record.get("status") != "ok" or not samples:
     return plan
   seconds = sorted(samples)[len(samples) // 2]
-  calls = max(record.get("calls") or len(samples), len(samples))
-  return plan._replace(
-      seconds=seconds, rest=max(0.0, wall - (calls + 1) * seconds)
+  spent = (max(record.get("calls") or 0, len(samples)) + 2) * seconds
+  learnt = plan._replace(
+      seconds=seconds, enough=spent if spent < point_budget else math.inf
   )
+  rest = max(0.0, wall - learnt.calls(point_budget))
+  return learnt._replace(rest=rest)

@@ -77,9 +77,10 @@ class Child:
         start_new_session=True,
         preexec_fn=lambda: _before(parent),
     )
+    pipes = (self._process.stdin, self._process.stdout, self._process.stderr)
+    self._pipes = [pipe for pipe in pipes if pipe is not None]
     self._selector = selectors.DefaultSelector()
-    for name in ("stdout", "stderr"):
-      pipe = getattr(self._process, name)
+    for pipe, name in zip(self._pipes[1:], ("stdout", "stderr")):
       os.set_blocking(pipe.fileno(), False)
       self._selector.register(pipe, selectors.EVENT_READ, name)
 
@@ -93,8 +94,8 @@ class Child:
     """Writes a job. A process that has gone already is noticed by `read`."""
     data = (json.dumps(job) + "\n").encode()
     try:
-      self._process.stdin.write(data)
-      self._process.stdin.close()
+      self._pipes[0].write(data)
+      self._pipes[0].close()
     except BrokenPipeError:
       pass
 
@@ -171,11 +172,7 @@ class Child:
       pass  # nobody is left in its group
     self.returncode = self._process.wait()
     self._selector.close()
-    for pipe in (
-        self._process.stdin,
-        self._process.stdout,
-        self._process.stderr,
-    ):
+    for pipe in self._pipes:
       try:
         pipe.close()
       except OSError:

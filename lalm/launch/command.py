@@ -12,7 +12,6 @@ import sys
 import time
 from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
-from lalm import store
 from lalm.launch import budget
 from lalm.launch import flags
 from lalm.launch import grid
@@ -32,6 +31,8 @@ class Experiment(NamedTuple):
     config: the configuration file where none is given.
     target: `package.module:ATTRIBUTE` that plans and measures points.
     catalogue: module with `names()` and `get(name)`.
+    environment: `package.module:ATTRIBUTE` of a function that describes the
+      machine, its `slug`, `device` and `versions`.
     finish: called with the device's folder when all is recorded, one process
       at a time; writes what follows from the records.
     progress: called after each point.
@@ -42,6 +43,7 @@ class Experiment(NamedTuple):
   config: pathlib.Path
   target: str
   catalogue: str
+  environment: str
   finish: Callable[[pathlib.Path], None]
   progress: Callable[[supervisor.Progress], None] = lambda _: None
 
@@ -83,7 +85,10 @@ def _run(argv: Sequence[str], experiment: Experiment) -> int:
   settings = request.settings
   flags.check_out(request.out, request.dry_run)
   found = survey.ask(
-      settings["mechanisms"], experiment.target, experiment.catalogue
+      settings["mechanisms"],
+      experiment.target,
+      experiment.catalogue,
+      experiment.environment,
   )
   points = grid.share(grid.points(settings, found.mechanisms), request.worker)
   machine = str(found.environment.get("machine", ""))
@@ -98,6 +103,7 @@ def _run(argv: Sequence[str], experiment: Experiment) -> int:
       records,
       experiment=experiment.name,
       target=experiment.target,
+      environment=found.environment,
       deadline=started + settings["budget"],
       progress=experiment.progress,
   )

@@ -6,7 +6,7 @@ next process goes on with the rest.
 
 import signal
 import time
-from typing import Any, Callable, Iterator, Mapping, NamedTuple, Sequence
+from typing import Any, Callable, Generator, Iterator, Mapping, NamedTuple, Sequence
 
 from lalm.launch import child
 from lalm.launch.grid import Point
@@ -27,13 +27,13 @@ class Answer(NamedTuple):
   """What came of a point.
 
   Attributes:
-    index: which point.
+    position: which point.
     fields: of a plan or a record; `status` and `reason` where it failed.
     seconds: from the point's start to its end.
     ready: what the worker said of itself before its first point.
   """
 
-  index: int
+  position: int
   fields: dict[str, Any]
   seconds: float
   ready: Mapping[str, Any]
@@ -65,7 +65,7 @@ class Job(NamedTuple):
 
 def converse(
     job: Job, order: Sequence[int], wanted: Callable[[int], bool]
-) -> Iterator[Answer]:
+) -> Generator[Answer, None, None]:
   """Yields the answer of each wanted point.
 
   Args:
@@ -93,7 +93,7 @@ def converse(
           }
       )
       for answer in _Listener(process, job, queue).answers():
-        pending.remove(answer.index)
+        pending.remove(answer.position)
         yield answer
         if not all(wanted(i) for i in queue if i in pending):
           break

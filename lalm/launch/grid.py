@@ -2,7 +2,7 @@
 
 from typing import Any, Mapping, NamedTuple, Sequence
 
-from lalm.launch.schema import Settings, UsageError, Verbatim
+from lalm.launch.schema import Settings, UsageError
 
 Point = dict[str, Any]
 

@@ -27,11 +27,20 @@ from lalm.launch.schema import Settings
 SCHEMA = 1  # version of a record's fields
 _UNCACHED = 2  # replicates that compile anew, so that compiling is measured
 _PATIENCE = 10  # times its predicted seconds the calls of a point may take
+# What tells where a point was measured; a failure tells it too.
+_WHERE = ("machine", "device", "versions")
 _STATUSES = ("ok", *ledger.FAILED)
 
 
 class Progress(NamedTuple):
-  """How far a sweep is: visits done and in all, seconds left, at which point."""
+  """How far a sweep is.
+
+  Attributes:
+    done: visits to a point that are over, in this run.
+    total: visits in all, as far as can be seen.
+    seconds_left: until the end, predicted.
+    point: the one visited last.
+  """
 
   done: int
   total: int
@@ -87,7 +96,7 @@ def plan(
   answers = conversation.converse(job, order, lambda index: True)
   with contextlib.closing(answers):
     for answer in answers:
-      point, fields = points[answer.index], answer.fields
+      point, fields = points[answer.position], answer.fields
       if "status" in fields or not isinstance(fields.get("key"), str):
         status = fields.get("status", "crashed")
         reason = fields.get("reason", "no key was planned")
@@ -99,7 +108,7 @@ def plan(
             bytes=fields.get("bytes"),
             seconds=fields.get("seconds") or 0.0,
         )
-      plans[answer.index] = made
+      plans[answer.position] = made
   return [plans[index] for index in order]
 
 
@@ -133,6 +142,7 @@ class Supervisor:
       *,
       experiment: str,
       target: str,
+      environment: Mapping[str, Any],
       deadline: float,
       progress: Callable[[Progress], None] = lambda _: None,
   ) -> None:
@@ -141,6 +151,9 @@ class Supervisor:
     self._records = records
     self._experiment = experiment
     self._target = target
+    self._where = {
+        name: environment[name] for name in _WHERE if name in environment
+    }
     self._progress = progress
     self._deadline = deadline
     self._memory = budget.available_bytes()
@@ -278,11 +291,11 @@ class Supervisor:
           if answer.ready and answer.ready is not announced:
             announced = answer.ready
             ready(announced)
-          waiting.remove(answer.index)
-          self._add(answer.index, replicate, answer.fields, answer.ready)
+          waiting.remove(answer.position)
+          self._add(answer.position, replicate, answer.fields, answer.ready)
           self._learn(answer)
           self._visits += 1
-          self._tell(answer.index, waiting, replicate, total)
+          self._tell(answer.position, waiting, replicate, total)
 
   def _job(self, replicate: int, todo: Sequence[int]) -> conversation.Job:
     gated = all(
@@ -319,16 +332,14 @@ class Supervisor:
     """Records what came of a point; its identity is never the worker's word."""
     made = self._plans[index]
     fields = _checked(fields)
+    ceilings = (ready or {}).get("ceilings")
     now = datetime.datetime.now(datetime.timezone.utc)
     record = {
         "provenance": "measured",
         "reason": "",
         "started": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        **{
-            name: ready[name]
-            for name in ("machine", "ceilings")
-            if ready and ready.get(name) is not None
-        },
+        **self._where,
+        **({"ceilings": ceilings} if ceilings else {}),
         **fields,
         "schema": SCHEMA,
         "key": made.key,
@@ -343,9 +354,9 @@ class Supervisor:
       self._add(index, replicate, {"status": "crashed", "reason": reason})
 
   def _learn(self, answer: conversation.Answer) -> None:
-    made = self._plans[answer.index]
-    self._plans[answer.index] = budget.updated(
-        made, answer.fields, answer.seconds
+    made = self._plans[answer.position]
+    self._plans[answer.position] = budget.updated(
+        made, answer.fields, answer.seconds, self.point_budget
     )
 
   def _tell(

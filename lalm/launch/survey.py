@@ -3,11 +3,12 @@
 The catalogue and the device need JAX, which the sweep itself never imports; and
 a user's own mechanism may do anything while it is imported. So
 
-  python -m lalm.launch.survey TARGET CATALOGUE
+  python -m lalm.launch.survey TARGET CATALOGUE ENVIRONMENT
 
 reads {"mechanisms": [...]} from standard input, imports the measuring target
-`module:ATTRIBUTE` and the catalogue's module, and answers with one event: the
-forms of each mechanism and the surroundings, or what was wrong.
+`module:ATTRIBUTE`, the catalogue's module and the function `module:ATTRIBUTE`
+that describes the surroundings, and answers with one event: the forms of each
+mechanism and that description, or what was wrong.
 """
 
 import importlib
@@ -37,18 +38,28 @@ class Survey(NamedTuple):
 
   @property
   def device(self) -> str:
-    """A folder's name for the device: `cpu-amd-epyc-2`."""
+    """A folder's name for the device: `cpu-amd-epyc-2-cores`."""
     return slug(self.environment)
 
 
-def ask(names: Sequence[str], target: str, catalogue: str) -> Survey:
+def ask(
+    names: Sequence[str], target: str, catalogue: str, environment: str
+) -> Survey:
   """Asks about mechanisms, `all` among them standing for the whole catalogue.
+
+  Args:
+    names: of the mechanisms.
+    target: `module:ATTRIBUTE`; whether it can be imported is found out here.
+    catalogue: module with `names()` and `get(name)`.
+    environment: `module:ATTRIBUTE` of a function that describes machine and
+      versions; its `slug` names the device's folder.
 
   Raises:
     UsageError: a mechanism is unknown or cannot be imported.
     SweepError: the process itself failed.
   """
-  with child.Child(["lalm.launch.survey", target, catalogue]) as process:
+  arguments = ["lalm.launch.survey", target, catalogue, environment]
+  with child.Child(arguments) as process:
     process.send({"mechanisms": list(names)})
     try:
       answer = process.read(_TIME)
@@ -69,16 +80,15 @@ def ask(names: Sequence[str], target: str, catalogue: str) -> Survey:
 
 
 def slug(environment: Mapping[str, Any]) -> str:
-  """The name of a device's folder, from its environment's `slug` or words."""
-  words = environment.get("slug") or " ".join(
-      str(environment.get(name, "")) for name in ("device", "model", "cores")
-  )
+  """The name of a device's folder: its `slug`, or else its kind."""
+  words = environment.get("slug") or environment.get("device") or ""
   return re.sub(r"[^a-z0-9]+", "-", str(words).lower()).strip("-") or "device"
 
 
 def _answer(arguments: Sequence[str], names: Sequence[str]) -> dict[str, Any]:
   """The event for these names; whatever is imported may raise."""
-  target = worker.load(arguments[0])
+  worker.load(arguments[0])
+  describe = worker.load(arguments[2])
   catalogue = importlib.import_module(arguments[1])
   known = tuple(catalogue.names())
   mechanisms: dict[str, Any] = {}
@@ -97,11 +107,10 @@ def _answer(arguments: Sequence[str], names: Sequence[str]) -> dict[str, Any]:
           "reason": reason,
           "known": known,
       }
-  surroundings = getattr(target, "surroundings", target.environment)()
   return {
       "event": "survey",
       "mechanisms": mechanisms,
-      "environment": surroundings,
+      "environment": describe(),
   }
 
 

@@ -84,7 +84,7 @@ def start(tmp_path):
 
 @pytest.fixture
 def folder(tmp_path):
-  return tmp_path / "out" / "stub"
+  return tmp_path / "out" / "stub-device-2"
 
 
 @pytest.fixture

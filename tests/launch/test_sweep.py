@@ -173,6 +173,8 @@ def test_a_failed_point_is_recorded_and_the_sweep_goes_on(
   failed = found[name, 64]
   assert failed["status"] == status and reason in failed["reason"]
   assert failed["point"]["mechanism"] == name and failed["replicate"] == 0
+  assert failed["machine"] == "0123456789ab" and failed["device"] == "stub"
+  assert failed["versions"] == {"stub": "1"}
   assert not failed.get("seconds")
   others = [r["status"] for key, r in found.items() if key != (name, 64)]
   assert others == ["ok"] * 3
@@ -328,7 +330,7 @@ def test_a_dry_run_writes_nothing_and_says_what_would_happen(
   for name, word in (
       ("steady", "measure"),
       ("huge", "over_budget: needs 1048576.0 TiB"),
-      ("slow", "over_budget: takes 4e+06 s"),
+      ("slow", "over_budget: takes 5e+06 s"),
       ("unplanned", "crashed: ValueError"),
   ):
     assert word in lines[f"{name}.direct", "n=128"]
