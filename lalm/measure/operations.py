@@ -363,3 +363,17 @@ def _distance(comparison: str, first: int, last: int, step: int) -> int | None:
       return 0
     return -(-gap // step) if step > 0 else None
   return gap // step if step and gap % step == 0 and gap // step >= 0 else None
+
+
+def largest_array(closed: Any) -> int:
+  """Bytes of the largest array any equation of a jaxpr gives."""
+  largest = 0
+  for equation in _open(closed).eqns:
+    for out in equation.outvars:
+      dtype = getattr(out.aval, "dtype", None)
+      largest = max(largest, _size(out) * getattr(dtype, "itemsize", 0))
+    for value in equation.params.values():
+      bodies = value if isinstance(value, (tuple, list)) else (value,)
+      inner = (largest_array(body) for body in bodies if _is_jaxpr(body))
+      largest = max(largest, *inner, 0)
+  return largest

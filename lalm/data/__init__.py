@@ -1,0 +1,1 @@
+"""Data: a batch is a pure function of its seed."""

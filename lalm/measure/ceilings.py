@@ -1,0 +1,86 @@
+"""What this machine can do at best, measured by the worker that uses it.
+
+  products_per_second          one large square product
+  batched_products_per_second  512 products [256, 64] x [64, 256], the shape of
+                               attention's blocks
+  bytes_per_second             read and written by scaling a large array
+
+Each is the best of several runs, for a ceiling is what nothing disturbed. Large
+operands are found by doubling until a run is long enough to time.
+"""
+
+import time
+from typing import Any, Callable
+
+import jax
+import jax.numpy as jnp
+
+_LONG = 0.03  # seconds; a run of this length is timed well
+_BUDGET = 0.4  # seconds for each ceiling, beside compiling
+_FEWEST = 3  # runs
+_SIZES = tuple(2**i for i in range(10, 15))  # rows of a square product
+_STREAMS = tuple(2**i for i in range(24, 31))  # elements of a streamed array
+_BATCH = (512, 256, 64)  # products, rows and columns, contraction
+
+
+def measure(dtype: str = "float32") -> dict[str, float]:
+  """Measures the ceilings of the default device for one dtype."""
+  return {
+      "products_per_second": products(dtype),
+      "batched_products_per_second": batched_products(dtype),
+      "bytes_per_second": bandwidth(dtype),
+  }
+
+
+def products(dtype: str = "float32") -> float:
+  """Multiplications and additions per second of a large square product."""
+  multiply = jax.jit(jnp.matmul)
+  for size in _SIZES:
+    x = jnp.ones((size, size), dtype)
+    seconds = _seconds(lambda x=x: multiply(x, x))
+    if seconds >= _LONG:
+      break
+  return 2 * size**3 / _best(lambda: multiply(x, x))
+
+
+def batched_products(dtype: str = "float32") -> float:
+  """The same of many small products at once."""
+  count, rows, inner = _BATCH
+  x = jnp.ones((count, rows, inner), dtype)
+  multiply = jax.jit(lambda x: jnp.einsum("bik,bjk->bij", x, x))
+  _seconds(lambda: multiply(x))
+  return 2 * count * rows * rows * inner / _best(lambda: multiply(x))
+
+
+def bandwidth(dtype: str = "float32") -> float:
+  """Bytes read and written per second by scaling an array in its place."""
+  scale = jax.jit(lambda x: x * 1.5, donate_argnums=0)
+  for size in _STREAMS:
+    holder = [jnp.zeros(size, dtype)]
+
+    def step() -> jax.Array:
+      holder[0] = scale(holder[0])
+      return holder[0]
+
+    if _seconds(step) >= _LONG:
+      break
+  return 2 * holder[0].nbytes / _best(step)
+
+
+def _seconds(call: Callable[[], Any]) -> float:
+  """Seconds of the second of two calls; the first one compiles."""
+  jax.block_until_ready(call())
+  start = time.perf_counter()
+  jax.block_until_ready(call())
+  return time.perf_counter() - start
+
+
+def _best(call: Callable[[], Any]) -> float:
+  """The fewest seconds of a call, within the budget of a ceiling."""
+  end = time.perf_counter() + _BUDGET
+  seconds: list[float] = []
+  while len(seconds) < _FEWEST or time.perf_counter() < end:
+    start = time.perf_counter()
+    jax.block_until_ready(call())
+    seconds.append(time.perf_counter() - start)
+  return min(seconds)

@@ -1,0 +1,307 @@
+"""The gate every timing passes: is the compiled function right?
+
+Forward, 64 seeded query rows are recomputed in float64 from the definition.
+Backward, the gradients for a cotangent on rows of one head are applied to
+random directions and compared with central differences of the definition,
+
+  <dL/dx, u> = (L(x + h u) - L(x - h u)) / 2h + O(h^2),   L = sum(cotangent out)
+
+for x in q, k, v. A causal mechanism's rows lie in a prefix of at most 2,048
+tokens, which is all the definition then has to be evaluated on; the compiled
+function runs at full length all the same, and beyond the prefix, and in every
+other head, its gradients must vanish.
+"""
+
+from typing import Any, Callable, NamedTuple, Sequence
+
+import numpy as np
+
+from lalm.measure import tolerances
+
+ROWS = 64  # query rows recomputed
+PREFIX = 2048  # tokens at most, where causality allows a prefix
+_HEADS = 4  # (batch, head) pairs the rows are spread over
+_DIRECTIONS = 2  # for each of q, k, v
+# Small enough that no entry crosses a kink of a feature map (relu) in between,
+# large enough that float64 resolves the difference to 1e-8.
+_STEP = 1e-7
+_VANISHING = 0.01  # of the largest gradient's norm
+_ENTRIES = 2**24  # rows x keys of a definition evaluated at once: 128 MiB
+
+# The definition's rows: reference(q, k, v, rows, *, causal) of one head.
+Reference = Callable[..., np.ndarray]
+
+
+class Verdict(NamedTuple):
+  """What the gate found.
+
+  Attributes:
+    status: "ok", "wrong" or "not_finite".
+    kind: "rows" or "directional", the comparison that decided.
+    relative: root mean square error over that of the definition; None where it
+      is not finite.
+    tolerance: the largest `relative` that is ok.
+    reason: one line where the status is not ok.
+  """
+
+  status: str
+  kind: str
+  relative: float | None
+  tolerance: float
+  reason: str = ""
+
+
+def relative_rms(found: np.ndarray, expected: np.ndarray) -> float:
+  """|| found - expected || / || expected ||, absolute where the latter is 0."""
+  difference = float(np.linalg.norm(np.ravel(found - expected)))
+  size = float(np.linalg.norm(np.ravel(expected)))
+  return difference / size if size else difference
+
+
+def _verdict(kind: str, relative: float, tolerance: float) -> Verdict:
+  if relative <= tolerance:
+    return Verdict("ok", kind, relative, tolerance)
+  reason = f"{kind}: relative error {relative:.2e}, tolerance {tolerance:.2e}"
+  finite = relative if np.isfinite(relative) else None
+  return Verdict("wrong", kind, finite, tolerance, reason)
+
+
+def _not_finite(
+    arrays: dict[str, np.ndarray], kind: str, tolerance: float
+) -> Verdict | None:
+  """A verdict naming the first array with a value that is not finite."""
+  for name, array in arrays.items():
+    bad = array.size - np.count_nonzero(np.isfinite(array))
+    if bad:
+      reason = f"{name}: {bad} of {array.size} values are not finite"
+      return Verdict("not_finite", kind, None, tolerance, reason)
+  return None
+
+
+def _one_head(array: np.ndarray, batch: int, head: int) -> np.ndarray:
+  """[B, T, H, D] -> [T, D] in float64."""
+  return np.asarray(array[batch, :, head], np.float64)
+
+
+def _heads(generator: np.random.Generator, q: np.ndarray) -> np.ndarray:
+  """Up to four different (batch, head) pairs, [P, 2]."""
+  pairs = np.stack(
+      np.meshgrid(np.arange(q.shape[0]), np.arange(q.shape[2])), axis=-1
+  ).reshape(-1, 2)
+  return generator.permutation(pairs)[:_HEADS]
+
+
+def _rows(
+    generator: np.random.Generator, length: int, count: int
+) -> np.ndarray:
+  """Sorted rows without repeats; the first and the last are always there."""
+  if length <= count:
+    return np.arange(length)
+  inner = generator.choice(length - 2, max(count - 2, 0), replace=False) + 1
+  return np.sort(np.concatenate([[0, length - 1], inner]))
+
+
+def _definition(
+    reference: Reference,
+    inputs: Sequence[np.ndarray],
+    rows: np.ndarray,
+    causal: bool,
+) -> np.ndarray:
+  """The definition's rows, a group at a time so that memory stays bounded."""
+  groups = -(-len(rows) * len(inputs[1]) // _ENTRIES)
+  return np.concatenate(
+      [
+          np.asarray(reference(*inputs, part, causal=causal), np.float64)
+          for part in np.array_split(rows, max(groups, 1))
+      ]
+  )
+
+
+def check_forward(
+    out: np.ndarray,
+    inputs: Sequence[np.ndarray],
+    reference: Reference,
+    *,
+    causal: bool,
+    seed: int | Sequence[int],
+    device: str = "cpu",
+) -> Verdict:
+  """Compares sampled rows of an output with the definition in float64.
+
+  Args:
+    out: [B, T, H, V], all of which must be finite.
+    inputs: q [B, T, H, K], k [B, S, Hk, K], v [B, S, Hk, V] as they were given.
+    reference: the definition's rows of one head.
+    causal: whether query t sees the keys up to t only.
+    seed: of the rows and heads.
+    device: `jax.default_backend()` of the function.
+
+  Returns:
+    The verdict on 64 rows, or on all where there are fewer.
+  """
+  q, k, v = inputs
+  generator = np.random.default_rng(seed)
+  tolerance = tolerances.forward(q.dtype.name, k.shape[1], device)
+  bad = _not_finite({"out": out}, "rows", tolerance)
+  if bad:
+    return bad
+  pairs, group = _heads(generator, q), q.shape[2] // k.shape[2]
+  found, expected = [], []
+  for batch, head in pairs:
+    rows = _rows(generator, q.shape[1], ROWS // len(pairs))
+    single = [
+        _one_head(q, batch, head),
+        _one_head(k, batch, head // group),
+        _one_head(v, batch, head // group),
+    ]
+    found.append(_one_head(out, batch, head)[rows])
+    expected.append(_definition(reference, single, rows, causal))
+  relative = relative_rms(np.concatenate(found), np.concatenate(expected))
+  return _verdict("rows", relative, tolerance)
+
+
+class Probe(NamedTuple):
+  """A cotangent on sampled rows of one head.
+
+  Attributes:
+    cotangent: [B, T, H, V], zero elsewhere.
+    batch: where it is not zero.
+    head: where it is not zero.
+    rows: [R], where it is not zero.
+    length: keys those rows can depend on.
+  """
+
+  cotangent: np.ndarray
+  batch: int
+  head: int
+  rows: np.ndarray
+  length: int
+
+
+def probe(
+    inputs: Sequence[np.ndarray],
+    out: Any,
+    *,
+    causal: bool,
+    seed: int | Sequence[int],
+) -> Probe:
+  """Draws the cotangent with which a gradient is checked.
+
+  Args:
+    inputs: q, k, v as they will be given.
+    out: shape [B, T, H, V] and dtype of the output.
+    causal: as given to the function.
+    seed: of rows, head and values.
+  """
+  q, k, _ = inputs
+  generator = np.random.default_rng(seed)
+  batch, head = (int(i) for i in _heads(generator, q)[0])
+  length = min(k.shape[1], PREFIX) if causal else k.shape[1]
+  rows = _rows(generator, min(q.shape[1], length), ROWS)
+  cotangent = np.zeros(out.shape, out.dtype)
+  values = generator.standard_normal((len(rows), out.shape[-1]))
+  cotangent[batch, rows, head] = values.astype(out.dtype)
+  return Probe(cotangent, batch, head, rows, length)
+
+
+def check_backward(
+    gradients: Sequence[np.ndarray],
+    inputs: Sequence[np.ndarray],
+    drawn: Probe,
+    reference: Reference,
+    *,
+    causal: bool,
+    seed: int | Sequence[int],
+    device: str = "cpu",
+) -> Verdict:
+  """Compares gradients for a probe with central differences in float64.
+
+  Args:
+    gradients: dq, dk, dv for the cotangent of the probe.
+    inputs: q, k, v they were taken at.
+    drawn: from `probe`.
+    reference: the definition's rows of one head.
+    causal: as given to the function.
+    seed: of the directions.
+    device: `jax.default_backend()` of the function.
+
+  Returns:
+    The verdict on the largest of the errors of dq, dk and dv, each relative to
+    the norm of its gradient, and of what should vanish and does not.
+  """
+  q, k, _ = inputs
+  name, kind = q.dtype.name, "directional"
+  tolerance = tolerances.directional(name, drawn.length, device)
+  named = dict(zip(("dq", "dk", "dv"), gradients))
+  bad = _not_finite(named, kind, tolerance)
+  if bad:
+    return bad
+  group = q.shape[2] // k.shape[2]
+  heads = (drawn.head, drawn.head // group, drawn.head // group)
+  single = [
+      _one_head(array, drawn.batch, head)[: drawn.length]
+      for array, head in zip(inputs, heads)
+  ]
+  found = [
+      _one_head(array, drawn.batch, head)
+      for array, head in zip(gradients, heads)
+  ]
+  inside = [gradient[: drawn.length] for gradient in found]
+  norms = [float(np.linalg.norm(gradient)) for gradient in inside]
+  # A gradient that vanishes (one key: dq = dk = 0) is measured by the others.
+  sizes = [max(norm, _VANISHING * max(norms)) or 1.0 for norm in norms]
+  generator = np.random.default_rng(seed)
+  differentiate = _differences(reference, single, drawn, causal)
+  errors = []
+  for place, size in enumerate(sizes):
+    error = _directional(differentiate, inside[place], place, generator)
+    leak = _outside(gradients[place], drawn, heads[place])
+    errors += [error / size, leak / size]
+  return _verdict(kind, max(errors), tolerance)
+
+
+def _differences(
+    reference: Reference,
+    single: Sequence[np.ndarray],
+    drawn: Probe,
+    causal: bool,
+) -> Callable[[int, np.ndarray], float]:
+  """A function (place, direction) -> central difference of L along it."""
+  weights = drawn.cotangent[drawn.batch, drawn.rows, drawn.head]
+  weights = weights.astype(np.float64)
+
+  def moved(place: int, step: np.ndarray) -> np.ndarray:
+    inputs = [a + step if i == place else a for i, a in enumerate(single)]
+    return _definition(reference, inputs, drawn.rows, causal)
+
+  def differentiate(place: int, direction: np.ndarray) -> float:
+    up = moved(place, _STEP * direction)
+    down = moved(place, -_STEP * direction)
+    return float(np.sum(weights * (up - down)) / (2 * _STEP))
+
+  return differentiate
+
+
+def _directional(
+    differentiate: Callable[[int, np.ndarray], float],
+    gradient: np.ndarray,
+    place: int,
+    generator: np.random.Generator,
+) -> float:
+  """Root mean square of <gradient, u> minus the central difference.
+
+  For a direction u of independent unit entries this estimates || error ||.
+  """
+  squares = []
+  for _ in range(_DIRECTIONS):
+    direction = generator.standard_normal(gradient.shape)
+    product = float(np.sum(gradient * direction))
+    squares.append((product - differentiate(place, direction)) ** 2)
+  return float(np.sqrt(np.mean(squares)))
+
+
+def _outside(gradient: np.ndarray, drawn: Probe, head: int) -> float:
+  """Norm of a gradient where it must vanish: later tokens, other heads."""
+  rest = np.array(gradient, np.float32)
+  rest[drawn.batch, : drawn.length, head] = 0
+  return float(np.linalg.norm(rest.ravel()))

@@ -1,0 +1,313 @@
+"""The measuring target of attention: plans and measures points in a worker.
+
+`TARGET` is what `python -m lalm.measure.worker lalm.measure.kernel:TARGET`
+runs; see `lalm.measure.worker` for its conversation. A measurement of a point
+is, in this order: lower, compile, gate, memory, time.
+"""
+
+import contextlib
+import functools
+import json
+import os
+import subprocess
+import sys
+import time
+from typing import Any, Callable, Mapping, NamedTuple, Sequence
+
+import jax
+from jax.experimental.compilation_cache import compilation_cache
+import numpy as np
+
+from lalm.measure import ceilings
+from lalm.measure import environment
+from lalm.measure import error
+from lalm.measure import memory
+from lalm.measure import operations
+from lalm.measure import points
+from lalm.measure import timing
+from lalm.measure import worker
+
+_OVERHEAD = 2e-5  # seconds of a call that computes nothing
+# Element-wise operations per second, as a share of the rate of products.
+_ELEMENTWISE = 0.1
+_PEAK_TIMEOUT = 600.0  # seconds for the fresh process that measures memory
+
+Point = Mapping[str, Any]
+Settings = Mapping[str, Any]
+
+
+class Compiled(NamedTuple):
+  """A point ready to run.
+
+  Attributes:
+    program: the function before it was lowered.
+    call: the compiled function.
+    inputs: q, k, v as NumPy arrays.
+    arguments: all its arguments, on the device.
+    record: fields known so far.
+  """
+
+  program: points.Program
+  call: Any
+  inputs: Sequence[np.ndarray]
+  arguments: Sequence[jax.Array]
+  record: dict[str, Any]
+
+  def run(self) -> Any:
+    """Runs once what is timed."""
+    return self.call(*self.arguments)
+
+
+def _catalogue(name: str) -> Any:
+  from lalm.attention import catalogue
+
+  return catalogue.get(name)
+
+
+class Target:
+  """Plans and measures points.
+
+  Args:
+    find: from a mechanism's name to the mechanism, by default the catalogue's.
+  """
+
+  def __init__(self, find: Callable[[str], Any] = _catalogue) -> None:
+    self._find = find
+    self._ceilings = functools.cache(ceilings.measure)
+    self._rate = functools.cache(ceilings.batched_products)
+    self._environment = functools.cache(environment.describe)
+
+  def surroundings(self) -> dict[str, Any]:
+    """The environment without ceilings, which take seconds."""
+    return dict(self._environment())
+
+  def environment(self) -> dict[str, Any]:
+    """The environment, ceilings of float32 included."""
+    return {**self.surroundings(), "ceilings": self._ceilings("float32")}
+
+  def plan(self, point: Point, settings: Settings) -> dict[str, Any]:
+    """Key, operations, predicted peak bytes and seconds of one call."""
+    del settings  # what a point is does not depend on how it is measured
+    with _precision(point):
+      mechanism = self._find(point["mechanism"])
+      program = points.program(point, mechanism)
+      traced = program.function.trace(*program.arguments)
+      closed_form = points.cost(point, mechanism)
+      counted = _operations(traced.jaxpr, closed_form)
+      return {
+          "key": points.key(point, traced.lower()),
+          "operations": counted,
+          "bytes": _predicted_bytes(program, traced.jaxpr, closed_form),
+          "seconds": self._predicted_seconds(point, counted),
+      }
+
+  def measure(
+      self, point: Point, replicate: int, settings: Settings
+  ) -> dict[str, Any]:
+    """The record of one point in this process."""
+    with _precision(point):
+      _use_cache(settings.get("cache"))
+      memory.settle()
+      mechanism = self._find(point["mechanism"])
+      ready = self._compile(point, mechanism, replicate, settings)
+      record = ready.record
+      memory.expose()
+      if settings.get("gate", True):
+        seed = [settings.get("seed", 0), replicate, point["seed"]]
+        verdict = _gate(point, mechanism, ready, seed)
+        record["error"] = {
+            "kind": verdict.kind,
+            "relative": verdict.relative,
+            "tolerance": verdict.tolerance,
+        }
+        if verdict.status != "ok":
+          return {**record, "status": verdict.status, "reason": verdict.reason}
+      else:
+        jax.block_until_ready(ready.run())
+      record["memory"] = self._memory(point, mechanism, ready, settings)
+      memory.settle()
+      budget = settings.get("point_budget", 2.0)
+      timed = timing.measure(ready.run, budget=budget)
+      record |= {"seconds": timed.seconds, "calls": timed.calls}
+      return {**record, "status": "ok", "reason": ""}
+
+  def peak(self, point: Point, settings: Settings) -> dict[str, Any]:
+    """Peak memory of a point, in a process that has measured nothing else."""
+    with _precision(point):
+      _use_cache(settings.get("cache"))
+      ready = self._compile(point, self._find(point["mechanism"]), 0, settings)
+      return memory.peak(ready.run)._asdict()
+
+  def _compile(
+      self, point: Point, mechanism: Any, replicate: int, settings: Settings
+  ) -> Compiled:
+    cached = settings.get("cache") is not None
+    if not cached:
+      jax.clear_caches()  # else a form traced before would lower faster
+    program = points.program(point, mechanism)
+    start = time.perf_counter()
+    traced = program.function.trace(*program.arguments)
+    lowered = traced.lower()
+    middle = time.perf_counter()
+    compiled = lowered.compile()
+    end = time.perf_counter()
+    device = jax.default_backend()
+    record = {
+        "key": points.key(point, lowered),
+        "replicate": replicate,
+        "point": dict(point),
+        "machine": environment.fingerprint(),
+        "device": device,
+        "versions": environment.versions(),
+        "operations": _operations(traced.jaxpr, points.cost(point, mechanism)),
+        "lowering_seconds": None if cached else middle - start,
+        "compile_seconds": None if cached else end - middle,
+        "ceilings": self._ceilings(point["dtype"]),
+    }
+    inputs = points.inputs(point)
+    arguments = [jax.device_put(array) for array in inputs]
+    if program.backward:
+      arguments.append(jax.device_put(points.cotangent(point, program.out)))
+    jax.block_until_ready(arguments)
+    return Compiled(program, compiled, inputs, arguments, record)
+
+  def _memory(
+      self,
+      point: Point,
+      mechanism: Any,
+      ready: Compiled,
+      settings: Settings,
+  ) -> dict[str, Any]:
+    if memory.method() == "VmHWM":
+      measured = memory.peak(ready.run)
+    else:
+      measured = _fresh_peak(point, settings)
+    figures = memory.compiler(ready.call)
+    closed_form = points.cost(point, mechanism)
+    modelled = None if closed_form is None else closed_form.bytes
+    return {
+        "peak_bytes": measured.bytes,
+        "method": measured.method,
+        **figures,
+        "closed_form_bytes": modelled,
+        "flag": memory.flag(measured.bytes, figures, modelled),
+    }
+
+  def _predicted_seconds(
+      self, point: Point, counted: Mapping[str, Any]
+  ) -> float | None:
+    if counted["products"] is None:
+      return None
+    rate = self._rate(point["dtype"])
+    elementwise = counted["elementwise"] / _ELEMENTWISE
+    return _OVERHEAD + (counted["products"] + elementwise) / rate
+
+
+class Peak:
+  """The target of the fresh process in which memory is measured."""
+
+  def environment(self) -> dict[str, Any]:
+    """Nothing: only the peak is asked for."""
+    return {}
+
+  def measure(
+      self, point: Point, replicate: int, settings: Settings
+  ) -> dict[str, Any]:
+    """Bytes and method of a point's peak."""
+    del replicate  # one peak is as good as another
+    return TARGET.peak(point, settings)
+
+
+def _precision(point: Point) -> contextlib.AbstractContextManager[Any]:
+  """Lets JAX keep float64 where a point asks for it."""
+  return jax.enable_x64(point["dtype"] == "float64")
+
+
+def _use_cache(folder: str | None) -> None:
+  """Keeps this process's compiled programs in a folder, or keeps none.
+
+  It is the process of a worker, not the library's user, that is set up here.
+  """
+  if jax.config.jax_compilation_cache_dir == folder:
+    return
+  jax.config.update("jax_compilation_cache_dir", folder)
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+  jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+  compilation_cache.reset_cache()
+
+
+def _operations(jaxpr: Any, closed_form: Any) -> dict[str, Any]:
+  """Counts for a record; None and the reason where they cannot be read."""
+  model = None if closed_form is None else closed_form.products
+  try:
+    counted = operations.count_jaxpr(jaxpr)
+  except operations.UnreadableError as problem:
+    reason = worker.reason_of(problem)
+    unknown = {"products": None, "elementwise": None, "reason": reason}
+    return {**unknown, "closed_form": model}
+  return {
+      "products": counted.products,
+      "closed_form": model,
+      "elementwise": counted.elementwise,
+  }
+
+
+def _predicted_bytes(
+    program: points.Program, jaxpr: Any, closed_form: Any
+) -> int:
+  """Inputs, and what the closed form or the largest array leads to expect."""
+  given = sum(a.size * a.dtype.itemsize for a in program.arguments)
+  if closed_form is not None:
+    return given + int(closed_form.bytes)
+  copies = 4 if program.backward else 2
+  return given + copies * operations.largest_array(jaxpr)
+
+
+def _gate(
+    point: Point, mechanism: Any, ready: Compiled, seed: Sequence[int]
+) -> error.Verdict:
+  """Runs the compiled function once and compares it with the definition."""
+  common = {
+      "causal": point["causal"],
+      "seed": seed,
+      "device": jax.default_backend(),
+  }
+  arguments, inputs = ready.arguments, ready.inputs
+  if not ready.program.backward:
+    out = np.asarray(ready.run())
+    return error.check_forward(out, inputs, mechanism.reference, **common)
+  drawn = error.probe(
+      inputs, ready.program.out, causal=point["causal"], seed=seed
+  )
+  cotangent = jax.device_put(drawn.cotangent)
+  results = ready.call(*arguments[:3], cotangent)
+  out, *gradients = (np.asarray(array) for array in results)
+  verdict = error.check_forward(out, inputs, mechanism.reference, **common)
+  if verdict.status != "ok":
+    return verdict
+  return error.check_backward(
+      gradients, inputs, drawn, mechanism.reference, **common
+  )
+
+
+def _fresh_peak(point: Point, settings: Settings) -> memory.Peak:
+  """Measures a peak in a process of its own, which allocates as it needs."""
+  job = {"task": "measure", "points": [point], "settings": dict(settings)}
+  done = subprocess.run(
+      [sys.executable, "-m", worker.__name__, f"{__name__}:PEAK"],
+      input=json.dumps(job) + "\n",
+      env={**os.environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"},
+      stdout=subprocess.PIPE,
+      text=True,
+      timeout=_PEAK_TIMEOUT,
+  )
+  events = [json.loads(line) for line in done.stdout.splitlines()]
+  records = [e["record"] for e in events if e["event"] == "finished"]
+  if not records or "status" in records[0]:
+    reason = records[0]["reason"] if records else "out of memory, or killed"
+    raise RuntimeError(f"the process that measures memory: {reason}")
+  return memory.Peak(**records[0])
+
+
+TARGET = Target()
+PEAK = Peak()

@@ -1,0 +1,176 @@
+"""Peak memory of one call, beyond what was live when it started.
+
+  VmHWM              Linux: the kernel's high-water mark of this process is
+                     reset, the call runs, and the mark is read
+  peak_bytes_in_use  an accelerator's allocator, read in a fresh process
+  ru_maxrss          elsewhere: high-water mark of a fresh process, a lower
+                     bound where compiling has taken more than the call
+
+The compiler's figures and the closed form stand beside what was measured; they
+are flagged where they disagree. They do: fused custom calls hide their scratch
+from XLA:CPU, which then reports no temporaries.
+"""
+
+import ctypes
+import gc
+import pathlib
+import resource
+import sys
+from typing import Any, Callable, Mapping, NamedTuple
+
+import jax
+
+NOISE_FLOOR = 8 * 2**20  # bytes; a smaller peak says little about a kernel
+_DISAGREEMENT = 0.25  # relative difference of two figures worth a flag
+
+_STATUS = pathlib.Path("/proc/self/status")
+_CLEAR = pathlib.Path("/proc/self/clear_refs")
+_RESET_PEAK = "5"  # man 5 proc: resets the high-water mark
+
+# glibc's mallopt. A freed buffer below the mapping threshold stays with its
+# arena, and malloc_trim does not give back an arena's top: the next call would
+# use it unseen. While measuring, buffers are therefore mapped one by one.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_EXPOSED = 2**16  # bytes
+# The values glibc adapts itself to once a buffer of 32 MiB was freed; fixed
+# from the start, time does not depend on what a process has run before.
+MMAP_THRESHOLD, TRIM_THRESHOLD = 2**25, 2**26  # bytes
+
+
+class Peak(NamedTuple):
+  """Bytes beyond those live before the call, and how they were found."""
+
+  bytes: int
+  method: str
+
+
+def _library() -> Any:
+  """The C library if it is glibc, else None."""
+  if sys.platform != "linux":
+    return None
+  library = ctypes.CDLL(None)
+  return library if hasattr(library, "malloc_trim") else None
+
+
+def settle() -> None:
+  """Fixes glibc's thresholds, which otherwise adapt to the buffers freed."""
+  _thresholds(MMAP_THRESHOLD, TRIM_THRESHOLD)
+
+
+def expose() -> None:
+  """Makes glibc return every large buffer when it is freed; undo by `settle`.
+
+  A call in between empties the arenas it uses, for `peak` to see the next one.
+  """
+  _thresholds(_EXPOSED, _EXPOSED)
+
+
+def _thresholds(mapping: int, trim: int) -> None:
+  library = _library()
+  if library is not None:
+    library.mallopt(_M_MMAP_THRESHOLD, mapping)
+    library.mallopt(_M_TRIM_THRESHOLD, trim)
+
+
+def method() -> str:
+  """How peaks are measured on the default device of this process."""
+  stats = jax.devices()[0].memory_stats() or {}
+  if "peak_bytes_in_use" in stats:
+    return "peak_bytes_in_use"
+  return "VmHWM" if _resettable() else "ru_maxrss"
+
+
+def _resettable() -> bool:
+  """Whether this process may reset its own high-water mark."""
+  try:
+    _CLEAR.write_text(_RESET_PEAK)
+  except OSError:
+    return False
+  return _read("VmHWM") is not None
+
+
+def peak(call: Callable[[], Any]) -> Peak:
+  """Runs a call and returns the bytes it took while it ran.
+
+  The call should have run since `expose`: what is allocated once does not
+  count. Only `VmHWM` may be read again in the same process; `method` tells.
+
+  Args:
+    call: runs once what is measured and returns its arrays.
+  """
+  found = method()
+  gc.collect()
+  if found == "VmHWM":
+    return Peak(_high_water(call), found)
+  before = _mark(found)
+  jax.block_until_ready(call())
+  return Peak(max(_mark(found) - before, 0), found)
+
+
+def _high_water(call: Callable[[], Any]) -> int:
+  library = _library()
+  if library is not None:
+    library.malloc_trim(0)
+  _CLEAR.write_text(_RESET_PEAK)
+  before = _read("VmRSS") or 0
+  jax.block_until_ready(call())
+  return max((_read("VmHWM") or 0) - before, 0)
+
+
+def _read(name: str) -> int | None:
+  """A size of this process in bytes, from /proc."""
+  try:
+    lines = _STATUS.read_text().splitlines()
+  except OSError:
+    return None
+  values = [line.split()[1] for line in lines if line.startswith(name + ":")]
+  return int(values[0]) * 1024 if values else None
+
+
+def _mark(found: str) -> int:
+  """The high-water mark so far, in bytes."""
+  if found == "peak_bytes_in_use":
+    return int((jax.devices()[0].memory_stats() or {})[found])
+  largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+  return largest if sys.platform == "darwin" else largest * 1024
+
+
+def compiler(compiled: Any) -> dict[str, int | None]:
+  """What the compiler says a compiled function takes, None where it is mute."""
+  try:
+    analysis = compiled.memory_analysis()
+  except (NotImplementedError, RuntimeError):  # not every device has it
+    analysis = None
+  return {
+      f"compiler_{name}_bytes": getattr(analysis, f"{name}_size_in_bytes", None)
+      for name in ("temp", "argument", "output")
+  }
+
+
+def flag(
+    measured: int, figures: Mapping[str, int | None], closed_form: int | None
+) -> str:
+  """Names what disagrees with a measured peak: "compiler, closed form" or "".
+
+  Args:
+    measured: bytes beyond the arguments.
+    figures: of `compiler`.
+    closed_form: bytes of temporaries and outputs, None if there is no model.
+  """
+  temporaries = figures["compiler_temp_bytes"]
+  outputs = figures["compiler_output_bytes"]
+  known = temporaries is not None and outputs is not None
+  expected = {
+      "compiler": (temporaries or 0) + (outputs or 0) if known else None,
+      "closed form": closed_form,
+  }
+  return ", ".join(
+      name
+      for name, value in expected.items()
+      if value is not None and _disagree(measured, value)
+  )
+
+
+def _disagree(measured: int, expected: int) -> bool:
+  slack = max(NOISE_FLOOR, _DISAGREEMENT * max(measured, expected))
+  return abs(measured - expected) > slack

@@ -1,0 +1,130 @@
+"""From a point of a sweep to the function that is measured.
+
+A point is a dictionary: mechanism, form, pass, length, batch, heads, width,
+value_width, dtype, causal, chunk, corpus, seed. Its function returns `out` only
+(forward), or (out, dq, dk, dv) for a cotangent (forward_backward).
+"""
+
+import hashlib
+import json
+from typing import Any, Callable, Mapping, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lalm.data import text
+from lalm.measure import environment
+
+PASSES = ("forward", "forward_backward")
+
+Point = Mapping[str, Any]
+
+
+class Program(NamedTuple):
+  """A measured function that is not compiled yet.
+
+  Attributes:
+    function: of the arguments below, jitted.
+    inputs: shapes of q, k, v.
+    out: shape of the output, which is also that of the cotangent.
+    backward: whether the cotangent is the fourth argument.
+  """
+
+  function: Callable[..., Any]
+  inputs: tuple[jax.ShapeDtypeStruct, ...]
+  out: jax.ShapeDtypeStruct
+  backward: bool
+
+  @property
+  def arguments(self) -> tuple[jax.ShapeDtypeStruct, ...]:
+    """Shapes of all arguments, in order."""
+    return (*self.inputs, self.out) if self.backward else self.inputs
+
+
+def program(point: Point, mechanism: Any) -> Program:
+  """The function of a point.
+
+  Args:
+    point: what is measured.
+    mechanism: has `forms`, a mapping of names to functions.
+
+  Raises:
+    ValueError: the form or the pass is unknown.
+  """
+  form = mechanism.forms.get(point["form"])
+  if form is None:
+    known = ", ".join(mechanism.forms)
+    raise ValueError(f"form: expected one of {known}, got {point['form']!r}")
+  if point["pass"] not in PASSES:
+    known = ", ".join(PASSES)
+    raise ValueError(f"pass: expected one of {known}, got {point['pass']!r}")
+  keywords: dict[str, Any] = {"causal": point["causal"]}
+  if point.get("chunk"):
+    keywords["chunk"] = point["chunk"]
+
+  def forward(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
+    result = form(q, k, v, **keywords)
+    return result[0] if isinstance(result, tuple) else result
+
+  def forward_backward(
+      q: jax.Array, k: jax.Array, v: jax.Array, cotangent: jax.Array
+  ) -> tuple[jax.Array, ...]:
+    out, pull = jax.vjp(forward, q, k, v)
+    return out, *pull(cotangent)
+
+  inputs = _shapes(point)
+  backward = point["pass"] == "forward_backward"
+  out = jax.eval_shape(forward, *inputs)
+  function = jax.jit(forward_backward if backward else forward)
+  return Program(function, inputs, out, backward)
+
+
+def _shapes(point: Point) -> tuple[jax.ShapeDtypeStruct, ...]:
+  leading = (point["batch"], point["length"], point["heads"])
+  widths = (point["width"], point["width"], point["value_width"])
+  kind = jnp.dtype(point["dtype"])
+  return tuple(jax.ShapeDtypeStruct((*leading, w), kind) for w in widths)
+
+
+def inputs(point: Point) -> text.Inputs:
+  """Queries, keys and values of a point, from its corpus."""
+  names = ("batch", "length", "heads", "width", "value_width", "dtype")
+  return text.projected(
+      point["corpus"], point["seed"], **{name: point[name] for name in names}
+  )
+
+
+def cotangent(point: Point, out: jax.ShapeDtypeStruct) -> np.ndarray:
+  """The seeded cotangent a gradient is timed with."""
+  generator = np.random.default_rng([point["seed"], point["length"]])
+  return generator.standard_normal(out.shape, np.float32).astype(out.dtype)
+
+
+def key(point: Point, lowered: Any) -> str:
+  """16 hexadecimal digits under which a measurement of a point is done.
+
+  They change with the point, the program (its StableHLO), the versions and
+  the machine with its compiler flags and allocator settings.
+  """
+  parts = [
+      dict(point),
+      hashlib.sha256(lowered.as_text().encode()).hexdigest(),
+      environment.versions(),
+      environment.settings(),
+      environment.fingerprint(),
+  ]
+  text_ = json.dumps(parts, sort_keys=True)
+  return hashlib.sha256(text_.encode()).hexdigest()[:16]
+
+
+def cost(point: Point, mechanism: Any) -> Any:
+  """Closed-form products and bytes of a point; None if there is no model."""
+  if mechanism.cost is None:
+    return None
+  names = "batch length heads width value_width causal chunk dtype".split()
+  return mechanism.cost(
+      point["form"],
+      pass_=point["pass"],
+      **{name: point[name] for name in names},
+  )
