@@ -29,10 +29,9 @@ class Experiment(NamedTuple):
     name: of the experiment, as in `configs/`, `experiments/` and `results/`.
     summary: what it finds out, in a line.
     config: the configuration file where none is given.
-    target: `package.module:ATTRIBUTE` that plans and measures points.
+    target: `package.module:ATTRIBUTE` that plans and measures points and tells
+      its surroundings.
     catalogue: module with `names()` and `get(name)`.
-    environment: `package.module:ATTRIBUTE` of a function that describes the
-      machine, its `slug`, `device` and `versions`.
     finish: called with the device's folder when all is recorded, one process
       at a time; writes what follows from the records.
     progress: called after each point.
@@ -43,7 +42,6 @@ class Experiment(NamedTuple):
   config: pathlib.Path
   target: str
   catalogue: str
-  environment: str
   finish: Callable[[pathlib.Path], None]
   progress: Callable[[supervisor.Progress], None] = lambda _: None
 
@@ -85,10 +83,7 @@ def _run(argv: Sequence[str], experiment: Experiment) -> int:
   settings = request.settings
   flags.check_out(request.out, request.dry_run)
   found = survey.ask(
-      settings["mechanisms"],
-      experiment.target,
-      experiment.catalogue,
-      experiment.environment,
+      settings["mechanisms"], experiment.target, experiment.catalogue
   )
   points = grid.share(grid.points(settings, found.mechanisms), request.worker)
   machine = str(found.environment.get("machine", ""))
@@ -129,8 +124,9 @@ def _measure(
     ledger.write_json(folder / "environment.json", surroundings)
 
   sweep.run(ready)
-  with ledger.exclusive(folder):
-    experiment.finish(folder)
+  if (folder / "records.jsonl").exists():  # a share may be without points
+    with ledger.exclusive(folder):
+      experiment.finish(folder)
   lines = sweep.failures.lines()
   for line in lines:
     _say(experiment, line)

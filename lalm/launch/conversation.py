@@ -4,9 +4,10 @@ A worker that dies, or does not answer in time, costs the point it was at; the
 next process goes on with the rest.
 """
 
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 import signal
 import time
-from typing import Any, Callable, Generator, Iterator, Mapping, NamedTuple, Sequence
+from typing import Any, NamedTuple
 
 from lalm.launch import child
 from lalm.launch.grid import Point

@@ -222,7 +222,9 @@ def _check_corpus(corpus: str) -> None:
   flag, expected = "--config.corpus", "normal, or a path that can be read"
   if not os.path.exists(corpus) or not os.access(corpus, os.R_OK):
     raise UsageError(flag, expected, corpus)
-  if os.path.isfile(corpus) and os.path.getsize(corpus) == 0:
+  path = pathlib.Path(corpus)
+  files = [path] if path.is_file() else path.rglob("*")
+  if not any(file.is_file() and file.stat().st_size for file in files):
     raise UsageError(flag, "a text that is not empty", corpus)
 
 

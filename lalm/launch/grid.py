@@ -70,7 +70,7 @@ def curve(point: Point) -> tuple[Any, ...]:
 
 def label(point: Point) -> str:
   """A point in a few words."""
-  return f"{point['mechanism']}.{point['form']} {point['pass']} n={point['length']}"
+  return "{mechanism}.{form} {pass} n={length}".format_map(point)
 
 
 def _forms(

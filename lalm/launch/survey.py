@@ -3,12 +3,11 @@
 The catalogue and the device need JAX, which the sweep itself never imports; and
 a user's own mechanism may do anything while it is imported. So
 
-  python -m lalm.launch.survey TARGET CATALOGUE ENVIRONMENT
+  python -m lalm.launch.survey TARGET CATALOGUE
 
 reads {"mechanisms": [...]} from standard input, imports the measuring target
-`module:ATTRIBUTE`, the catalogue's module and the function `module:ATTRIBUTE`
-that describes the surroundings, and answers with one event: the forms of each
-mechanism and that description, or what was wrong.
+`module:ATTRIBUTE` and the catalogue's module, and answers with one event: the
+forms of each mechanism and the target's `surroundings()`, or what was wrong.
 """
 
 import importlib
@@ -42,24 +41,20 @@ class Survey(NamedTuple):
     return slug(self.environment)
 
 
-def ask(
-    names: Sequence[str], target: str, catalogue: str, environment: str
-) -> Survey:
+def ask(names: Sequence[str], target: str, catalogue: str) -> Survey:
   """Asks about mechanisms, `all` among them standing for the whole catalogue.
 
   Args:
     names: of the mechanisms.
-    target: `module:ATTRIBUTE`; whether it can be imported is found out here.
+    target: `module:ATTRIBUTE` of the measuring target; its `surroundings()`
+      describe machine and versions, their `slug` names the device's folder.
     catalogue: module with `names()` and `get(name)`.
-    environment: `module:ATTRIBUTE` of a function that describes machine and
-      versions; its `slug` names the device's folder.
 
   Raises:
     UsageError: a mechanism is unknown or cannot be imported.
     SweepError: the process itself failed.
   """
-  arguments = ["lalm.launch.survey", target, catalogue, environment]
-  with child.Child(arguments) as process:
+  with child.Child(["lalm.launch.survey", target, catalogue]) as process:
     process.send({"mechanisms": list(names)})
     try:
       answer = process.read(_TIME)
@@ -87,8 +82,7 @@ def slug(environment: Mapping[str, Any]) -> str:
 
 def _answer(arguments: Sequence[str], names: Sequence[str]) -> dict[str, Any]:
   """The event for these names; whatever is imported may raise."""
-  worker.load(arguments[0])
-  describe = worker.load(arguments[2])
+  target = worker.load(arguments[0])
   catalogue = importlib.import_module(arguments[1])
   known = tuple(catalogue.names())
   mechanisms: dict[str, Any] = {}
@@ -110,7 +104,7 @@ def _answer(arguments: Sequence[str], names: Sequence[str]) -> dict[str, Any]:
   return {
       "event": "survey",
       "mechanisms": mechanisms,
-      "environment": describe(),
+      "environment": target.surroundings(),
   }
 
 

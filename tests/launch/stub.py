@@ -81,22 +81,21 @@ def _log(entry):
       file.write(json.dumps(entry) + "\n")
 
 
-def describe():
-  return {
-      "device": "stub",
-      "machine": "0123456789ab",
-      "versions": {"stub": "1"},
-      "slug": "Stub  device_2",
-  }
-
-
 class _Target:
   """See `lalm.measure.worker`."""
+
+  def surroundings(self):
+    return {
+        "device": "stub",
+        "machine": "0123456789ab",
+        "versions": {"stub": "1"},
+        "slug": "Stub  device_2",
+    }
 
   def environment(self):
     if os.environ.get("STUB_UNREADY"):
       raise RuntimeError("the ceilings cannot be measured")
-    return describe() | {
+    return self.surroundings() | {
         "ceilings": {"products_per_second": 1.0},
         "tunables": os.environ.get("GLIBC_TUNABLES", ""),
     }

@@ -31,7 +31,6 @@ EXPERIMENT = command.Experiment(
     config=pathlib.Path(__file__).with_name("stub_config.py"),
     target="tests.launch.stub:TARGET",
     catalogue="tests.launch.stub",
-    environment="tests.launch.stub:describe",
     finish=finish,
 )
 

@@ -1,4 +1,4 @@
-"""Every malformed command line is one line that names the flag, and status 2."""
+"""A malformed command line is one line that names the flag, and status 2."""
 
 import os
 import pathlib
@@ -443,6 +443,18 @@ def test_the_command_line_is_read_without_jax():
       [sys.executable, "-c", text], capture_output=True, text=True, check=True
   )
   assert answer.stdout == "False\n"
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "folder of nothing"])
+def test_a_corpus_without_a_byte_is_refused(call, tmp_path, kind):
+  corpus = tmp_path / "corpus"
+  if kind == "file":
+    corpus.write_text("")
+  else:
+    corpus.mkdir()
+  if kind == "folder of nothing":
+    (corpus / "empty").write_text("")
+  _is_refused(call(f"--config.corpus={corpus}"), "--config.corpus")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

@@ -361,6 +361,12 @@ def test_every_nth_point_goes_to_each_worker(sweep, records):
   assert len(lengths) == 4
 
 
+def test_a_share_without_points_does_nothing_and_is_no_failure(sweep, folder):
+  outcome = sweep("--worker=7/8")
+  assert outcome == (0, "", "")
+  assert not (folder / "records.jsonl").exists()
+
+
 def test_progress_counts_up_to_the_whole_and_its_time_left_goes_to_zero(
     tmp_path,
 ):
