@@ -182,10 +182,10 @@ def candidates(
   return result
 
 
-def select(
+def weigh(
     choices: list[Choice], lengths: int, variance: float | None
-) -> Choice:
-  """The law with the smallest Akaike criterion.
+) -> np.ndarray:
+  """Akaike weights of laws.
 
   Args:
     choices: candidate laws.
@@ -193,14 +193,21 @@ def select(
     variance: of a point of the centre; None when unknown.
 
   Returns:
-    The law that minimises squares / variance + 2 parameters, where the
+    exp(-squares / 2 variance - parameters) over its sum, [choices], where the
     variance is at least what the closest law leaves over per degree of
-    freedom.
+    freedom; 0 for a law with more parameters than there are lengths.
+
+  References:
+    Burnham and Anderson, Model Selection and Multimodel Inference, 2002.
   """
-  closest = min(choices, key=lambda choice: choice.squares)
-  left = closest.squares / max(lengths - closest.parameters, 1)
+  squares = np.array([choice.squares for choice in choices])
+  count = np.array([choice.parameters for choice in choices])
+  closest = int(squares.argmin())
+  left = squares[closest] / max(lengths - count[closest], 1)
   unit = max(variance or 0.0, left, intervals.EXACT)
-  return min(choices, key=lambda c: c.squares / unit + 2 * c.parameters)
+  criterion = np.where(count <= lengths, squares / unit + 2 * count, np.inf)
+  weights = np.exp((criterion.min() - criterion) / 2)
+  return weights / weights.sum()
 
 
 def coefficients(

@@ -36,7 +36,8 @@ class Family(NamedTuple):
     subsets: which terms may be in use.
     target: values, [lengths, 1].
     choices: the best law of each subset.
-    chosen: the one reported.
+    chosen: the one of the largest Akaike weight.
+    exponent: mean over the laws by their Akaike weights.
   """
 
   problem: cone.Problem
@@ -44,6 +45,7 @@ class Family(NamedTuple):
   target: np.ndarray
   choices: list[fits.Choice]
   chosen: fits.Choice
+  exponent: float
 
 
 def family(
@@ -52,7 +54,7 @@ def family(
     variance: float | None,
     subsets: tuple[tuple[int, ...], ...],
 ) -> Family:
-  """Fits every law of a family and chooses one.
+  """Fits every law of a family and weighs them.
 
   Args:
     problem: abscissa and unit.
@@ -65,8 +67,10 @@ def family(
   """
   target = np.asarray(values, float)[:, None]
   choices = fits.candidates(problem, target, subsets)
-  chosen = fits.select(choices, len(values), variance)
-  return Family(problem, subsets, target, choices, chosen)
+  weights = fits.weigh(choices, len(values), variance)
+  exponent = float(weights @ [choice.exponent for choice in choices])
+  chosen = choices[int(weights.argmax())]
+  return Family(problem, subsets, target, choices, chosen, exponent)
 
 
 def misfit(laws: Family, data: intervals.Sample) -> tuple[float, float] | None:
@@ -158,7 +162,7 @@ def invert(laws: Family, rise: float) -> tuple[float, float]:
   """
   limit = min(choice.squares for choice in laws.choices) + rise
   kept = [c.exponent for c in laws.choices if c.squares <= limit]
-  kept.append(laws.chosen.exponent)
+  kept.append(laws.exponent)
   squares = cone.profile(laws.problem, fits.GRID, laws.target, laws.subsets)
   kept.extend(fits.GRID[squares[:, 0] <= limit])
   low, high = float(min(kept)), float(max(kept))

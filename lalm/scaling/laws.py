@@ -9,8 +9,9 @@ with g a power of n or n log n, and leading meaning that at the largest length
 measured g makes at least half of what grows, c g >= b n.  The exponent of
 n^k is k; that of n log n is the least-squares slope of log(n log n) against
 log(n) over the lengths measured (1.14 for 256 to 8192).  The offset and the
-linear term are removed as far as the data support them: Akaike's criterion
-chooses the terms in use.  The interval does not trust that choice and holds
+linear term are removed as far as the data support them: the estimate is the
+mean over the laws (1) by their Akaike weights, and the law of the largest
+weight is the one that is stated.  The interval trusts no weights and holds
 every exponent for which some law (1) is within reach (see `inversion`).
 
 **Constants.**  When a pure power fits and its exponent may be zero or is
@@ -36,11 +37,11 @@ class Law:
   """A quantity as a law in the sequence length.
 
   Attributes:
-    exponent: of the leading term; None below two lengths.
+    exponent: of the leading term, averaged; None below two lengths.
     interval: (low, high) at 95 %; None where there is no noise to judge by.
     terms: non-negative least squares on 1, n, n log n, n^2 of the length
       itself, so that the law can be drawn.
-    offset: a of (1), in the unit of the values.
+    offset: a of the stated law (1), in the unit of the values.
     linear: b of (1), per unit of the abscissa.
     coefficient: c of (1), for n^power or n log n.
     power: exponent of the fitted power; None where g is n log n.
@@ -84,7 +85,7 @@ def _exponent(
   full = inversion.family(*parts, cone.subsets(problem))
   pure = inversion.family(*parts, cone.PURE)
   if data.variance is None:
-    flat = abs(pure.chosen.exponent) <= negligible
+    flat = abs(pure.exponent) <= negligible
     return (pure if flat else full), None, None
   rises = inversion.critical(pure, data)
   inner, wide = (inversion.invert(pure, rise) for rise in rises)
@@ -151,7 +152,7 @@ def fit(
   top = abscissa[-1]
   unit = top * np.log(top) if power is None else top**power
   return Law(
-      laws.chosen.exponent,
+      laws.exponent,
       inner,
       fits.fit_terms(lengths, data.shape, data.scale),
       offset,
