@@ -7,6 +7,7 @@ so a token costs a few look-ups, whatever the width. Entries have unit variance
 on average: logits q k^T / sqrt(K) are of order one.
 """
 
+import functools
 import hashlib
 import pathlib
 import sysconfig
@@ -174,22 +175,9 @@ def _projection(
     text: np.ndarray, seed: int, name: str, shape: tuple[int, int]
 ) -> np.ndarray:
   """Projects embedded bytes [B, T] to [B, T, H K] (or H V) in float32."""
-  columns = shape[0] * shape[1]
-  weights = _generator(seed, f"{name} weights")
-  projection = weights.standard_normal((_MODEL, columns), np.float32)
-  projection *= _MODEL**-0.5
-  # The embeddings are those of the layer: the same for q, k and v.
-  embedding = _generator(seed, "embedding")
-  scale = np.float32((np.square(_WEIGHTS).sum() + _POSITION**2) ** -0.5)
-  waves, directions = _positions(text.shape[1], embedding)
-  directions = scale * directions @ projection
-  tables = [
-      scale
-      * np.float32(weight)
-      * (embedding.standard_normal((256, _MODEL), np.float32) @ projection)
-      for weight in _WEIGHTS
-  ]
-  result = np.empty((*text.shape, columns), np.float32)
+  directions, tables = _tables(seed, name, shape[0] * shape[1])
+  waves = _waves(text.shape[1])
+  result = np.empty((*text.shape, directions.shape[1]), np.float32)
   for sequence, symbols in zip(result, text):
     np.matmul(waves, directions, out=sequence)
     for start in range(0, len(symbols), _BLOCK):
@@ -201,13 +189,28 @@ def _projection(
   return result
 
 
-def _positions(
-    length: int, generator: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-  """Waves [T, P] of several periods and their random directions [P, _MODEL]."""
+@functools.lru_cache(maxsize=3)
+def _tables(
+    seed: int, name: str, columns: int
+) -> tuple[np.ndarray, list[np.ndarray]]:
+  """Projected directions of the waves, and embeddings [256, columns]."""
+  weights = _generator(seed, f"{name} weights")
+  projection = weights.standard_normal((_MODEL, columns), np.float32)
+  scale = (_MODEL * (np.square(_WEIGHTS).sum() + _POSITION**2)) ** -0.5
+  projection *= np.float32(scale)
+  # The embeddings are those of the layer: the same for q, k and v.
+  embedding = _generator(seed, "embedding").standard_normal
+  directions = embedding((2 * len(_PERIODS), _MODEL), np.float32)
+  tables = [
+      np.float32(weight) * embedding((256, _MODEL), np.float32) @ projection
+      for weight in _WEIGHTS
+  ]
+  return directions @ projection, tables
+
+
+def _waves(length: int) -> np.ndarray:
+  """The position signal, [T, P]: sines and cosines of several periods."""
   t = np.arange(length, dtype=np.float32)[:, None]
   angles = 2 * np.pi * t / np.asarray(_PERIODS, np.float32)
   waves = np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
-  waves *= np.float32(_POSITION * len(_PERIODS) ** -0.5)
-  directions = generator.standard_normal((waves.shape[1], _MODEL), np.float32)
-  return waves, directions
+  return waves * np.float32(_POSITION * len(_PERIODS) ** -0.5)

@@ -9,6 +9,7 @@ Each is the best of several runs, for a ceiling is what nothing disturbed. Large
 operands are found by doubling until a run is long enough to time.
 """
 
+import functools
 import time
 from typing import Any, Callable
 
@@ -37,10 +38,9 @@ def products(dtype: str = "float32") -> float:
   multiply = jax.jit(jnp.matmul)
   for size in _SIZES:
     x = jnp.ones((size, size), dtype)
-    seconds = _seconds(lambda x=x: multiply(x, x))
-    if seconds >= _LONG:
+    if _seconds(functools.partial(multiply, x, x)) >= _LONG:
       break
-  return 2 * size**3 / _best(lambda: multiply(x, x))
+  return 2 * size**3 / _best(functools.partial(multiply, x, x))
 
 
 def batched_products(dtype: str = "float32") -> float:
@@ -48,8 +48,8 @@ def batched_products(dtype: str = "float32") -> float:
   count, rows, inner = _BATCH
   x = jnp.ones((count, rows, inner), dtype)
   multiply = jax.jit(lambda x: jnp.einsum("bik,bjk->bij", x, x))
-  _seconds(lambda: multiply(x))
-  return 2 * count * rows * rows * inner / _best(lambda: multiply(x))
+  _seconds(functools.partial(multiply, x))
+  return 2 * count * rows * rows * inner / _best(functools.partial(multiply, x))
 
 
 def bandwidth(dtype: str = "float32") -> float:

@@ -223,13 +223,12 @@ def _precision(point: Point) -> contextlib.AbstractContextManager[Any]:
   return jax.enable_x64(point["dtype"] == "float64")
 
 
+@functools.lru_cache(maxsize=1)  # a second time it would forget its entries
 def _use_cache(folder: str | None) -> None:
   """Keeps this process's compiled programs in a folder, or keeps none.
 
   It is the process of a worker, not the library's user, that is set up here.
   """
-  if jax.config.jax_compilation_cache_dir == folder:
-    return
   jax.config.update("jax_compilation_cache_dir", folder)
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
   jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)

@@ -308,14 +308,17 @@ def _trips(
     return None
   comparison = test.eqns[0].primitive.name
   left, right = test.eqns[0].invars
-  steps = [_step(atom, test, body, split) for atom in (left, right)]
+  steps = _step(left, test, body, split), _step(right, test, body, split)
   first, last = _lookup(left, before), _lookup(right, before)
-  if first is None or last is None or None in steps:
+  if first is None or last is None:
     return None
   if steps[0] == 0:  # the bound is on the left: turn the comparison round
     comparison, first, last = _MIRRORED[comparison], last, first
-    steps.reverse()
-  return _distance(comparison, first, last, steps[0]) if not steps[1] else None
+    steps = steps[1], steps[0]
+  step, still = steps
+  if step is None or still != 0:
+    return None  # not a counter, or a bound that moves
+  return _distance(comparison, first, last, step)
 
 
 def _step(

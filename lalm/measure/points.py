@@ -7,7 +7,7 @@ value_width, dtype, causal, chunk, corpus, seed. Its function returns `out` only
 
 import hashlib
 import json
-from typing import Any, Callable, Mapping, NamedTuple
+from typing import Any, Mapping, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,13 +25,13 @@ class Program(NamedTuple):
   """A measured function that is not compiled yet.
 
   Attributes:
-    function: of the arguments below, jitted.
+    function: of the arguments below, under `jax.jit`.
     inputs: shapes of q, k, v.
     out: shape of the output, which is also that of the cotangent.
     backward: whether the cotangent is the fourth argument.
   """
 
-  function: Callable[..., Any]
+  function: Any
   inputs: tuple[jax.ShapeDtypeStruct, ...]
   out: jax.ShapeDtypeStruct
   backward: bool

@@ -1,0 +1,136 @@
+"""Inputs made of text: deterministic, of the order of one, never copies."""
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from lalm.data import text
+
+_SMALL = dict(batch=2, length=96, heads=4, width=8)
+
+
+def test_a_file_gives_its_own_bytes_in_order(tmp_path):
+  path = tmp_path / "corpus.txt"
+  path.write_bytes(bytes(range(200)))
+  found = text.corpus_bytes(str(path), 100)
+  assert found.dtype == np.uint8
+  np.testing.assert_array_equal(np.diff(found.astype(int)) % 200, 1)
+
+
+def test_a_short_corpus_is_repeated(tmp_path):
+  path = tmp_path / "corpus.txt"
+  path.write_bytes(b"abc")
+  found = bytes(text.corpus_bytes(str(path), 8))
+  assert found in b"abc" * 4 and len(found) == 8
+
+
+def test_a_folder_is_read_in_the_order_of_its_paths(tmp_path):
+  (tmp_path / "b").mkdir()
+  (tmp_path / "b" / "one.txt").write_bytes(b"2")
+  (tmp_path / "c.txt").write_bytes(b"3")
+  (tmp_path / "a.txt").write_bytes(b"1")
+  (tmp_path / ".hidden").write_bytes(b"X" * 100)
+  assert bytes(text.corpus_bytes(str(tmp_path), 6)) in b"123" * 3
+
+
+def test_the_default_corpus_is_the_sources_of_the_standard_library():
+  found = bytes(text.corpus_bytes(text.STANDARD_LIBRARY, 20_000))
+  assert found.count(b"self") > 10
+  assert found.count(b"import") + found.count(b"def ") > 10
+
+
+def test_the_seed_chooses_the_stretch():
+  first, again, other = (text.corpus_bytes("", 1000, s) for s in (0, 0, 1))
+  np.testing.assert_array_equal(first, again)
+  assert np.any(first != other)
+
+
+@pytest.mark.parametrize(
+    "make, words",
+    [
+        (lambda folder: folder / "absent", "expected a file or folder"),
+        (lambda folder: folder, "expected some bytes"),
+        (lambda folder: _touch(folder / "empty.txt"), "expected some bytes"),
+    ],
+)
+def test_a_missing_or_empty_corpus_says_so(tmp_path, make, words):
+  with pytest.raises(ValueError, match=f"corpus: {words}"):
+    text.corpus_bytes(str(make(tmp_path)), 10)
+
+
+def _touch(path):
+  path.touch()
+  return path
+
+
+def test_shapes_follow_the_heads_and_widths():
+  q, k, v = text.projected("", 0, **_SMALL, kv_heads=2, value_width=5)
+  assert q.shape == (2, 96, 4, 8)
+  assert k.shape == (2, 96, 2, 8)
+  assert v.shape == (2, 96, 2, 5)
+  assert {a.dtype for a in (q, k, v)} == {np.dtype(np.float32)}
+
+
+@pytest.mark.parametrize("corpus", ["", text.NORMAL])
+def test_the_same_arguments_give_the_same_arrays(corpus):
+  first = text.projected(corpus, 3, **_SMALL)
+  text.projected(corpus, 4, **_SMALL)  # what is kept from before must not tell
+  again = text.projected(corpus, 3, **_SMALL)
+  for a, b in zip(first, again):
+    np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("corpus", ["", text.NORMAL])
+def test_seed_and_role_change_the_arrays(corpus):
+  first = text.projected(corpus, 3, **_SMALL)
+  other = text.projected(corpus, 4, **_SMALL)
+  for a, b in zip(first, other):
+    assert np.abs(a - b).mean() > 0.1
+  assert np.abs(first.q - first.k).mean() > 0.1
+  assert np.abs(first.k - first.v).mean() > 0.1
+
+
+@pytest.mark.parametrize("corpus", ["", text.NORMAL])
+def test_entries_and_logits_are_of_order_one(corpus):
+  q, k, v = text.projected(corpus, 0, batch=1, length=2048, heads=4, width=64)
+  for array in (q, k, v):
+    assert 0.8 < array.std() < 1.25
+  logits = np.einsum("thk,shk->hts", q[0, ::64], k[0, ::64]) / 8
+  assert 0.5 < logits.std() < 2.0
+  assert np.abs(logits).max() < 12
+
+
+def test_no_two_tokens_are_copies_though_bytes_repeat(tmp_path):
+  path = tmp_path / "corpus.txt"
+  path.write_bytes(b"a" * 50)
+  _, k, _ = text.projected(str(path), 0, batch=1, length=64, heads=1, width=8)
+  assert len(np.unique(np.round(k[0, :, 0], 4), axis=0)) == 64
+
+
+def test_a_byte_changes_its_token_and_the_three_after_it(tmp_path):
+  path = tmp_path / "corpus.txt"
+  keys, symbols = [], []
+  for changed in (b"x", b"y"):
+    path.write_bytes(b"a" * 40 + changed + b"a" * 23)
+    whole = text.projected(str(path), 0, batch=1, length=64, heads=1, width=16)
+    keys.append(whole.k[0, :, 0])
+    symbols.append(text.corpus_bytes(str(path), 64, 0))
+  place = int(np.flatnonzero(symbols[0] != symbols[1])[0])
+  change = np.linalg.norm(keys[0] - keys[1], axis=1)
+  expected = range(place, min(place + 4, 64))
+  np.testing.assert_array_equal(np.flatnonzero(change), expected)
+  assert change.argmax() == place
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16", "float32", "float64"])
+def test_the_dtype_is_the_one_asked_for(dtype):
+  q, _, _ = text.projected("", 0, **_SMALL, dtype=dtype)
+  full, _, _ = text.projected("", 0, **_SMALL)
+  assert q.dtype == np.dtype(getattr(ml_dtypes, dtype, dtype))
+  np.testing.assert_allclose(q.astype(np.float32), full, rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.parametrize("name", ["batch", "length", "heads", "width"])
+def test_an_extent_below_one_is_refused(name):
+  with pytest.raises(ValueError, match=f"{name}: expected at least 1, got 0"):
+    text.projected("", 0, **{**_SMALL, name: 0})
