@@ -77,3 +77,32 @@ def check_positive(name: str, value: Any) -> None:
     raise ValueError(f"{name}: expected an integer >= 1, got {value!r}")
   if value < 1:
     raise ValueError(f"{name}: expected an integer >= 1, got {value}")
+
+
+def check_one_token(q: Any, k: Any) -> None:
+  """Raises ValueError unless q and k hold one token each, T = S = 1."""
+  for name, x in (("q", q), ("k", k)):
+    shape = getattr(x, "shape", ())
+    if len(shape) == 4 and shape[1] != 1:
+      raise ValueError(f"{name}: expected one token, T = 1, got {shape[1]}")
+
+
+def check_like(name: str, got: Any, expected: Any) -> None:
+  """Raises ValueError unless a state has the shapes of `expected`.
+
+  Args:
+    name: the argument's name, for the message.
+    got: a NamedTuple of arrays.
+    expected: one of the same type, with the right shapes.
+  """
+  if type(got) is not type(expected):
+    raise ValueError(
+        f"{name}: expected a {type(expected).__module__}."
+        f"{type(expected).__name__}, got {type(got)}"
+    )
+  for field, want, have in zip(expected._fields, expected, got):
+    if tuple(have.shape) != tuple(want.shape):
+      raise ValueError(
+          f"{name}.{field}: expected shape {tuple(want.shape)}, got"
+          f" {tuple(have.shape)}"
+      )

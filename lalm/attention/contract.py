@@ -73,3 +73,10 @@ def divide(numerator: jax.Array, denominator: jax.Array) -> jax.Array:
   """Returns the quotient, exactly 0 with zero gradient where dividing by 0."""
   zero = denominator == 0
   return jnp.where(zero, 0, numerator / jnp.where(zero, 1, denominator))
+
+
+def identity_values(k: jax.Array) -> jax.Array:
+  """Returns values `[B, S, G, S]` that make a form return its own matrix."""
+  batch, keys, heads = k.shape[:3]
+  identity = jnp.eye(keys, dtype=accumulator(k.dtype))
+  return jnp.broadcast_to(identity[:, None], (batch, keys, heads, keys))

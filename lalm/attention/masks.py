@@ -51,7 +51,7 @@ def end_of_document(segment_ids: jax.Array) -> jax.Array:
 
 
 def dense(interval: Interval, keys: int) -> jax.Array | None:
-  """Returns (1) as a boolean `[B, T, S]`, or None where all is attended to.
+  """Returns (1) as a boolean `[B, 1, T, S]`, None where all is attended to.
 
   Args:
     interval: the keys each query sees.
@@ -60,9 +60,9 @@ def dense(interval: Interval, keys: int) -> jax.Array | None:
   s = jnp.arange(keys, dtype=jnp.int32)
   mask = None
   if interval.stop is not None:
-    mask = s < interval.stop[..., None]
+    mask = s < interval.stop[:, None, :, None]
   if interval.start is not None:
-    after = s >= interval.start[..., None]
+    after = s >= interval.start[:, None, :, None]
     mask = after if mask is None else mask & after
   return mask
 

@@ -103,7 +103,8 @@ def parallel(
     ValueError: a rank, dtype, axis or combination the contract excludes.
   """
   seen, keys, values, state = _context(q, k, v, causal, segment_ids, state)
-  out = _dense(q, keys, values, masks.dense(seen, keys.shape[1]), scale)
+  mask = masks.dense(seen, keys.shape[1])
+  out, _ = over_matrix(q, keys, values, mask, scale)
   return contract.Result(_within(out, state), state)
 
 
@@ -141,7 +142,7 @@ def blockwise(
     shapes.check_positive("chunk", chunk)
   seen, keys, values, new = _context(q, k, v, causal, segment_ids, state)
   triangular = causal and state is None
-  out = _tiled(q, keys, values, seen, triangular, scale, chunk)
+  out, _ = over_tiles(q, keys, values, seen, triangular, scale, chunk)
   return contract.Result(_within(out, new), new)
 
 
@@ -172,25 +173,22 @@ def step(
   Raises:
     ValueError: T or S is not 1, or as in `parallel`.
   """
-  for name, x in (("q", q), ("k", k)):
-    if x.ndim == 4 and x.shape[1] != 1:
-      raise ValueError(f"{name}: expected one token, T = 1, got {x.shape[1]}")
+  shapes.check_one_token(q, k)
   seen, keys, values, state = _context(q, k, v, True, segment_ids, state)
-  out = _dense(q, keys, values, masks.dense(seen, keys.shape[1]), scale)
+  mask = masks.dense(seen, keys.shape[1])
+  out, _ = over_matrix(q, keys, values, mask, scale)
   return contract.Result(_within(out, state), state)
 
 
 def matrix(q: jax.Array, k: jax.Array, **gates: Any) -> jax.Array:
-  """Returns P of (1) as `[B, H, T, S]`: the rows of `parallel` on identity.
+  """Returns the `[B, H, T, S]` matrix P of (1): `parallel` on the identity.
 
   Args:
     q: queries `[B, T, H, K]`.
     k: keys `[B, S, G, K]`.
     **gates: keywords of `parallel`.
   """
-  batch, keys, heads = k.shape[:3]
-  identity = jnp.eye(keys, dtype=contract.accumulator(k.dtype))
-  v = jnp.broadcast_to(identity[:, None], (batch, keys, heads, keys))
+  v = contract.identity_values(k)
   return jnp.swapaxes(parallel(q, k, v, **gates).out, 1, 2)
 
 
@@ -275,50 +273,100 @@ def _within(out: jax.Array, state: State) -> jax.Array:
   return jnp.where(state.length <= state.keys.shape[1], out, jnp.nan)
 
 
-def _dense(q, k, v, mask, scale) -> jax.Array:
-  """(1) through the scores; `mask` `[B, T, S]` or None."""
+def over_matrix(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    mask: jax.Array | None,
+    scale: Any = None,
+    bias: jax.Array | None = None,
+) -> tuple[jax.Array, jax.Array]:
+  """Returns (1) through the T x S scores, and their logsumexp.
+
+  Args:
+    q: queries `[B, T, H, K]`.
+    k: keys `[B, S, G, K]`.
+    v: values `[B, S, G, V]`.
+    mask: True = attend, broadcasts to `[B, H, T, S]`; None attends to all.
+    scale: multiplies the scores; 1 / sqrt(K) if None.
+    bias: added to the scores, broadcasts to `[B, H, T, S]`.
+
+  Returns:
+    out `[B, T, H, V]` in v's dtype; logsumexp `[B, T, H]`, 0 where a query
+    sees no key.
+  """
   batch, queries, heads, width = q.shape
-  dtype = contract.accumulator(q.dtype, k.dtype, v.dtype)
-  product = functools.partial(
-      jnp.einsum,
-      precision=contract.precision(q.dtype, k.dtype, v.dtype),
-      preferred_element_type=dtype,
-  )
+  groups = k.shape[2]
+  dtype, product = _arithmetic(q, k, v)
   q = q.astype(dtype) * _scale(scale, width)
-  q = q.reshape(batch, queries, k.shape[2], -1, width)
+  q = q.reshape(batch, queries, groups, -1, width)
   x = product("btgrk,bsgk->bgrts", q, k.astype(dtype))
+  x = x.reshape(batch, heads, queries, -1)
+  if bias is not None:
+    x = x + bias.astype(dtype)
   if mask is not None:
-    x = jnp.where(mask[:, None, None], x, -jnp.inf)
-  top = jnp.maximum(lax.stop_gradient(x.max(axis=-1, keepdims=True)), -1e30)
+    x = jnp.where(mask, x, -jnp.inf)
+  top = lax.stop_gradient(x.max(axis=-1, keepdims=True))
+  top = jnp.where(top == -jnp.inf, 0, top)
   p = jnp.exp(x - top)
-  p = contract.divide(p, p.sum(axis=-1, keepdims=True))
+  total = p.sum(axis=-1, keepdims=True)
+  p = contract.divide(p, total).reshape(batch, groups, -1, queries, k.shape[1])
   out = product("bgrts,bsgv->btgrv", p, v.astype(dtype))
-  return out.reshape(batch, queries, heads, -1).astype(v.dtype)
+  lse = jnp.where(total > 0, jnp.log(jnp.where(total > 0, total, 1)) + top, 0)
+  out = out.reshape(batch, queries, heads, -1).astype(v.dtype)
+  return out, jnp.swapaxes(lse[..., 0], 1, 2)
 
 
-def _tiled(q, k, v, seen, triangular, scale, chunk) -> jax.Array:
-  """(1) through `tiles.attend`: heads first, padded to whole tiles."""
+def over_tiles(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    seen: masks.Interval,
+    triangular: bool,
+    scale: Any = None,
+    chunk: int | None = None,
+) -> tuple[jax.Array, jax.Array]:
+  """Returns (1) through `tiles.attend`, and the scores' logsumexp.
+
+  Args:
+    q: queries `[B, T, H, K]`.
+    k: keys `[B, S, G, K]`.
+    v: values `[B, S, G, V]`.
+    seen: the keys each query sees.
+    triangular: T = S and no query sees a later key: the future is skipped.
+    scale: multiplies the scores; 1 / sqrt(K) if None.
+    chunk: most tokens along a side of a tile.
+
+  Returns:
+    out `[B, T, H, V]` in v's dtype; logsumexp `[B, T, H]`, 0 where a query
+    sees no key.
+  """
   batch, queries, heads, width = q.shape
   keys, groups = k.shape[1:3]
-  dtype = contract.accumulator(q.dtype, k.dtype, v.dtype)
+  dtype, _ = _arithmetic(q, k, v)
   sizes = tiles.tiling(queries, keys, chunk, triangular)
   more_q, more_k = sizes.padding(queries, keys)
   if more_k and seen.stop is None:
     seen = seen._replace(stop=jnp.full((batch, queries), keys, jnp.int32))
-  pad = lambda x, more: jnp.pad(
-      x, [(0, more if axis == x.ndim - 2 else 0) for axis in range(x.ndim)]
+  pad = lambda x, more: jnp.pad(x, [(0, 0)] * (x.ndim - 2) + [(0, more), (0, 0)])
+  q_heads = q.astype(dtype) * _scale(scale, width)
+  q_heads = q_heads.reshape(batch, queries, groups, -1, width)
+  q_heads = pad(q_heads.transpose(0, 2, 3, 1, 4), more_q)
+  k_heads, v_heads = (
+      pad(x.astype(dtype).transpose(0, 2, 1, 3), more_k) for x in (k, v)
   )
-  q = q.astype(dtype) * _scale(scale, width)
-  q = q.reshape(batch, queries, groups, -1, width).transpose(0, 2, 3, 1, 4)
-  k, v_heads = (x.astype(dtype).transpose(0, 2, 1, 3) for x in (k, v))
   seen = jax.tree.map(lambda x: jnp.pad(x, ((0, 0), (0, more_q))), seen)
-  out, _ = tiles.attend(
-      pad(q, more_q),
-      pad(k, more_k),
-      pad(v_heads, more_k),
-      seen,
-      sizes,
-      contract.precision(q.dtype, k.dtype, v.dtype),
-  )
-  out = out[:, :, :, :queries].transpose(0, 3, 1, 2, 4)
-  return out.reshape(batch, queries, heads, -1).astype(v.dtype)
+  precision = contract.precision(q.dtype, k.dtype, v.dtype)
+  out, lse = tiles.attend(q_heads, k_heads, v_heads, seen, sizes, precision)
+  out = out[..., :queries, :].transpose(0, 3, 1, 2, 4)
+  lse = lse[..., :queries].transpose(0, 3, 1, 2)
+  out = out.reshape(batch, queries, heads, -1).astype(v.dtype)
+  return out, lse.reshape(batch, queries, heads)
+
+
+def _arithmetic(q: jax.Array, k: jax.Array, v: jax.Array) -> tuple[Any, Any]:
+  """Returns the dtype of scores and sums, and the product of two arrays."""
+  dtypes = (q.dtype, k.dtype, v.dtype)
+  precision = contract.precision(*dtypes)
+  product = functools.partial(jnp.einsum, precision=precision)
+  return contract.accumulator(*dtypes), product

@@ -1,0 +1,334 @@
+"""The one registry of mechanisms: name -> definition, forms, cost, paper.
+
+Everything that runs over "all mechanisms" (tests, sweeps, tables) reads this
+list; a mechanism joins by being in it. A mechanism of one's own is the same
+object in one's own module, named "package.module:NAME".
+"""
+
+from collections.abc import Callable, Mapping
+import dataclasses
+import importlib
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lalm.attention import contract
+from lalm.attention import costs
+from lalm.attention import linear
+from lalm.attention import softmax
+
+
+class Gate(NamedTuple):
+  """A per-token input besides q, k, v.
+
+  Attributes:
+    shape: layout, as "BTH".
+    low: least value.
+    high: greatest value.
+    neutral: value that gives the simpler mechanism.
+  """
+
+  shape: str
+  low: float
+  high: float
+  neutral: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Mechanism:
+  """A kind of attention and the ways to compute it.
+
+  Attributes:
+    name: in the catalogue.
+    definition: the form all others must equal.
+    forms: form name -> function, called as `form(q, k, v, **gates)`.
+    paper: author, year, arXiv id, equation.
+    featured: forms swept unless others are asked for; all but "step" if empty.
+    costs: form name -> closed-form cost.
+    gates: keyword -> what it is.
+    causal: whether `causal=True` is possible.
+    full: whether `causal=False` is possible.
+    start: returns the state before the first token, or None without a state.
+    rows: `reference`, or None to derive it from the definition.
+    apply: `matrix`, or None to derive it from the definition.
+  """
+
+  name: str
+  definition: contract.Form
+  forms: Mapping[str, contract.Form]
+  paper: str = ""
+  featured: tuple[str, ...] = ()
+  costs: Mapping[str, Callable[[costs.Sizes], costs.Cost]] = (
+      dataclasses.field(default_factory=dict)
+  )
+  gates: Mapping[str, Gate] = dataclasses.field(default_factory=dict)
+  causal: bool = True
+  full: bool = True
+  start: Callable[..., Any] | None = None
+  rows: Callable[..., np.ndarray] | None = None
+  apply: Callable[..., jax.Array] | None = None
+
+  def __post_init__(self):
+    if not self.forms:
+      raise ValueError(f"forms of {self.name}: expected at least one, got none")
+    if not self.featured:
+      swept = tuple(form for form in self.forms if form != "step")
+      object.__setattr__(self, "featured", swept)
+    for form in self.featured:
+      if form not in self.forms:
+        raise ValueError(
+            f"featured of {self.name}: expected some of"
+            f" {', '.join(self.forms)}, got {form!r}"
+        )
+
+  def inputs(
+      self,
+      key: jax.Array,
+      *,
+      batch: int = 1,
+      length: int = 128,
+      heads: int = 2,
+      width: int = 16,
+      value_width: int | None = None,
+      dtype: Any = jnp.float32,
+  ) -> tuple[tuple[jax.Array, jax.Array, jax.Array], dict[str, jax.Array]]:
+    """Returns valid random `(q, k, v), gates`.
+
+    Args:
+      key: a `jax.random.key`.
+      batch: B.
+      length: T = S.
+      heads: H = G.
+      width: K.
+      value_width: V, K if None.
+      dtype: of q, k and v.
+    """
+    value_width = width if value_width is None else value_width
+    sizes = dict(B=batch, T=length, H=heads, K=width, V=value_width)
+    keys = jax.random.split(key, 3 + len(self.gates))
+    normal = lambda key, layout: jax.random.normal(
+        key, [sizes[letter] for letter in layout], dtype
+    )
+    qkv = tuple(map(normal, keys[:3], ("BTHK", "BTHK", "BTHV")))
+    gates = {
+        name: jax.random.uniform(
+            key,
+            [sizes[letter] for letter in gate.shape],
+            dtype,
+            gate.low,
+            gate.high,
+        )
+        for key, (name, gate) in zip(keys[3:], self.gates.items())
+    }
+    return qkv, gates
+
+  def cost(
+      self,
+      form: str,
+      *,
+      pass_: str = "forward",
+      batch: int = 1,
+      length: int,
+      heads: int,
+      width: int,
+      value_width: int,
+      causal: bool = True,
+      chunk: int | None = None,
+      dtype: Any = "float32",
+  ) -> costs.Cost | None:
+    """Returns the closed-form cost of a call, or None where none is known.
+
+    Args:
+      form: a name in `forms`.
+      pass_: "forward", or "forward_backward" for out and the gradients of q,
+        k and v.
+      batch: B.
+      length: T = S; for `step` the capacity of its cache.
+      heads: H = G.
+      width: K = F.
+      value_width: V.
+      causal: as in the form.
+      chunk: as in the form.
+      dtype: of q, k and v.
+
+    Raises:
+      ValueError: an unknown form or pass.
+    """
+    if form not in self.forms:
+      raise ValueError(
+          f"form: expected one of {', '.join(self.forms)}, got {form!r}"
+      )
+    if pass_ not in ("forward", "forward_backward"):
+      raise ValueError(
+          f"pass_: expected forward or forward_backward, got {pass_!r}"
+      )
+    if form not in self.costs:
+      return None
+    itemsize = jnp.dtype(dtype).itemsize
+    gradient = pass_ == "forward_backward"
+    sizes = (batch, length, heads, width, value_width)
+    return self.costs[form](
+        costs.Sizes(*sizes, causal, chunk, itemsize, gradient)
+    )
+
+  def init(self, *sizes: int, **keywords: Any) -> Any:
+    """Returns the state before the first token.
+
+    Called as `init(batch, heads, width, value_width, *, capacity, dtype)`.
+
+    Raises:
+      ValueError: the mechanism has no state.
+    """
+    if self.start is None:
+      raise ValueError(f"init: {self.name} has no state")
+    return self.start(*sizes, **keywords)
+
+  def matrix(self, q: jax.Array, k: jax.Array, **gates: Any) -> jax.Array:
+    """Returns the matrix applied to v, `[B, H, T, S]`.
+
+    Args:
+      q: queries `[B, T, H, K]`.
+      k: keys `[B, S, G, K]`.
+      **gates: keywords of the definition.
+    """
+    if self.apply is not None:
+      return self.apply(q, k, **gates)
+    out = self.definition(q, k, contract.identity_values(k), **gates)
+    return jnp.swapaxes(getattr(out, "out", out), 1, 2)
+
+  def reference(
+      self,
+      q: np.ndarray,
+      k: np.ndarray,
+      v: np.ndarray,
+      rows: np.ndarray,
+      *,
+      causal: bool,
+  ) -> np.ndarray:
+    """Returns some rows of the output of one head, in float64.
+
+    Args:
+      q: `[T, K]`.
+      k: `[S, K]`.
+      v: `[S, V]`.
+      rows: `[R]` positions of queries.
+      causal: as in the forms.
+
+    Returns:
+      `[R, V]` float64.
+    """
+    q, k, v = (np.asarray(x, np.float64) for x in (q, k, v))
+    if self.rows is not None:
+      return self.rows(q, k, v, np.asarray(rows), causal=causal)
+    return _rows_of_definition(self.definition, q, k, v, rows, causal)
+
+
+def _rows_of_definition(definition, q, k, v, rows, causal) -> np.ndarray:
+  # A causal row depends on nothing after it; a full one on no other query.
+  if causal:
+    last = int(np.max(rows)) + 1
+    q, k, v = q[:last], k[:last], v[:last]
+  else:
+    q, rows = q[rows], np.arange(len(rows))
+  with jax.enable_x64(True):
+    arrays = (jnp.asarray(x)[None, :, None] for x in (q, k, v))
+    out = definition(*arrays, causal=causal)
+    return np.asarray(getattr(out, "out", out), np.float64)[0, rows, 0]
+
+
+def _softmax_rows(q, k, v, rows, *, causal) -> np.ndarray:
+  """Softmax attention of single rows, from its equation (1)."""
+  x = q[rows] @ k.T / np.sqrt(q.shape[-1])
+  if causal:
+    x = np.where(np.arange(len(k)) <= np.asarray(rows)[:, None], x, -np.inf)
+  p = np.exp(x - x.max(axis=-1, keepdims=True))
+  return p @ v / p.sum(axis=-1, keepdims=True)
+
+
+def _linear_rows(q, k, v, rows, *, causal) -> np.ndarray:
+  """Normalised linear attention with elu + 1, from the sums it abbreviates."""
+  phi = lambda x: np.where(x > 0, x + 1, np.exp(np.minimum(x, 0)))
+  score = phi(q[rows]) @ phi(k).T
+  if causal:
+    score = np.where(np.arange(len(k)) <= np.asarray(rows)[:, None], score, 0)
+  return score @ v / score.sum(axis=-1, keepdims=True)
+
+
+_MECHANISMS = (
+    Mechanism(
+        name="softmax",
+        paper="Vaswani et al. 2017, arXiv 1706.03762, equation 1",
+        definition=softmax.parallel,
+        forms={
+            "parallel": softmax.parallel,
+            "blockwise": softmax.blockwise,
+            "step": softmax.step,
+        },
+        featured=("parallel", "blockwise"),
+        costs={
+            "parallel": costs.softmax_parallel,
+            "blockwise": costs.softmax_blockwise,
+            "step": costs.softmax_step,
+        },
+        start=softmax.init,
+        rows=_softmax_rows,
+        apply=softmax.matrix,
+    ),
+    Mechanism(
+        name="linear",
+        paper="Katharopoulos et al. 2020, arXiv 2006.16236, equations 8 to 12",
+        definition=linear.parallel,
+        forms={
+            "parallel": linear.parallel,
+            "recurrent": linear.recurrent,
+            "chunkwise": linear.chunkwise,
+            "step": linear.step,
+        },
+        featured=("chunkwise",),
+        costs={
+            "parallel": costs.linear_parallel,
+            "recurrent": costs.linear_recurrent,
+            "chunkwise": costs.linear_chunkwise,
+            "step": costs.linear_step,
+        },
+        start=linear.init,
+        rows=_linear_rows,
+        apply=linear.matrix,
+    ),
+)
+_BY_NAME = {mechanism.name: mechanism for mechanism in _MECHANISMS}
+
+
+def names() -> tuple[str, ...]:
+  """Returns the names of all mechanisms, in the order of the tables."""
+  return tuple(_BY_NAME)
+
+
+def get(name: str) -> Mechanism:
+  """Returns a mechanism by its name, or one's own by "package.module:NAME".
+
+  Raises:
+    ValueError: no such mechanism, module or attribute, or not a Mechanism.
+  """
+  if name in _BY_NAME:
+    return _BY_NAME[name]
+  if not isinstance(name, str) or ":" not in name:
+    raise ValueError(
+        f"mechanism: expected one of {', '.join(_BY_NAME)} or"
+        f" package.module:NAME, got {name!r}"
+    )
+  module, attribute = name.split(":", 1)
+  try:
+    found = getattr(importlib.import_module(module), attribute)
+  except Exception as error:  # a user's module may fail in any way
+    raise ValueError(
+        f"mechanism: expected {name!r} to import, got"
+        f" {type(error).__name__}: {error}"
+    ) from error
+  if not isinstance(found, Mechanism):
+    raise ValueError(
+        f"mechanism: expected {name!r} to be a Mechanism, got {type(found)}"
+    )
+  return found

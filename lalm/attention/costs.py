@@ -1,0 +1,137 @@
+"""What each form costs, from its mathematics: products and bytes.
+
+Products are floating-point operations of matrix products, 2 m n k each, as
+executed: padding to whole chunks is counted, tiles that are skipped are not.
+Bytes are the temporaries and outputs of a call beyond its inputs.
+
+A gradient does each product three times (once forward, once for either
+factor) and whatever it recomputes once more.
+"""
+
+from typing import NamedTuple
+
+from lalm.attention import linear
+from lalm.attention import tiles
+
+
+class Cost(NamedTuple):
+  """Closed-form cost of one call: products (operations) and bytes."""
+
+  products: int
+  bytes: int
+
+
+class Sizes(NamedTuple):
+  """The sizes a cost depends on; F = K for the default feature maps."""
+
+  batch: int
+  length: int
+  heads: int
+  width: int
+  value_width: int
+  causal: bool
+  chunk: int | None
+  itemsize: int
+  gradient: bool
+
+  @property
+  def lanes(self) -> int:
+    """Heads in all: B H."""
+    return self.batch * self.heads
+
+  @property
+  def result(self) -> int:
+    """Bytes of the outputs: out, and the gradients of q, k and v."""
+    K, V = self.width, self.value_width
+    widths = V + (2 * K + V if self.gradient else 0)
+    return self.lanes * self.length * widths * self.itemsize
+
+  @property
+  def wide(self) -> int:
+    """Bytes of one number in the accumulator's dtype."""
+    return max(4, self.itemsize)
+
+
+def softmax_parallel(s: Sizes) -> Cost:
+  """Scores and output over the full square; scores and weights are stored."""
+  square = s.lanes * s.length**2
+  times = 3 if s.gradient else 1
+  arrays = 3 if s.gradient else 2
+  products = 2 * square * (s.width + s.value_width) * times
+  return Cost(products, arrays * square * s.wide + s.result)
+
+
+def softmax_blockwise(s: Sizes) -> Cost:
+  """Tiles: 2 products forward, 5 backward; linear memory."""
+  K, V = s.width, s.value_width
+  sizes = tiles.tiling(s.length, s.length, s.chunk, s.causal)
+  padded = [s.length + more for more in sizes.padding(s.length, s.length)]
+  area = padded[0] * padded[1]
+  if sizes.paired:
+    count = padded[0] // sizes.queries
+    area = count // 2 * (count + 1) * sizes.queries**2
+  widths = K + V + (3 * K + 2 * V if s.gradient else 0)
+  # Heads-first copies of q, k, v and out; as many cotangents, and L.
+  arrays = (2 * K + 2 * V) * (2 if s.gradient else 1) + 1
+  tile = s.wide * 3 * sizes.queries * sizes.keys
+  temporaries = s.lanes * padded[0] * arrays * s.wide + tile
+  return Cost(2 * s.lanes * area * widths, temporaries + s.result)
+
+
+def softmax_step(s: Sizes) -> Cost:
+  """One token against a cache of `length` tokens, which is rewritten."""
+  K, V = s.width, s.value_width
+  times = 3 if s.gradient else 1
+  products = 2 * s.lanes * s.length * (K + V) * times
+  cache = s.lanes * s.length * (K + V) * s.itemsize
+  scores = 2 * s.lanes * s.length * s.wide
+  return Cost(products, cache + scores)
+
+
+def linear_parallel(s: Sizes) -> Cost:
+  """Scores and output over the full square; the scores are stored."""
+  square = s.lanes * s.length**2
+  times = 3 if s.gradient else 1
+  products = 2 * square * (s.width + s.value_width) * times
+  return Cost(products, 2 * square * s.wide + s.result)
+
+
+def linear_chunkwise(s: Sizes) -> Cost:
+  """Per token C (F + V) within its chunk, 2 F V + F for the state."""
+  chunk = s.chunk or linear.CHUNK
+  F, V = s.width, s.value_width
+  length = -(-s.length // chunk) * chunk
+  # (products, times in a gradient): read and scores are recomputed there,
+  # because the normaliser's derivative needs its value; the sum is not.
+  read, write, within = F * V + F, F * V, chunk * (F + V)
+  times = (4, 3, 4) if s.gradient else (1, 1, 1)
+  widths = times[0] * read + times[1] * write
+  widths += times[2] * within if s.causal else 0
+  products = 2 * s.lanes * length * widths
+  return Cost(products, _linear_bytes(s, length, chunk))
+
+
+def linear_recurrent(s: Sizes) -> Cost:
+  """Per token 2 F V + F."""
+  F, V = s.width, s.value_width
+  length = -(-s.length // linear.CHUNK) * linear.CHUNK
+  read, write = (4, 4 if s.causal else 3) if s.gradient else (1, 1)
+  products = 2 * s.lanes * length * (read * (F * V + F) + write * F * V)
+  inner = linear.CHUNK * F * V * s.lanes * s.wide if s.gradient else 0
+  return Cost(products, _linear_bytes(s, length, linear.CHUNK) + inner)
+
+
+def linear_step(s: Sizes) -> Cost:
+  """One token: 2 F V + F; the state is rewritten."""
+  F, V = s.width, s.value_width
+  times = 3 if s.gradient else 1
+  products = 2 * s.lanes * (2 * F * V + F) * times
+  return Cost(products, s.lanes * (F * V + F + V) * s.wide)
+
+
+def _linear_bytes(s: Sizes, length: int, chunk: int) -> int:
+  """Outputs, one chunk's scores; in a gradient a state a chunk."""
+  F, V = s.width, s.value_width
+  scores = 2 * chunk**2 * s.lanes * s.wide
+  states = (length // chunk) * s.lanes * F * (V + 1) * s.wide
+  return scores + s.result + (states if s.gradient else 0)
