@@ -292,8 +292,11 @@ def _gate(
 def _fresh_peak(point: Point, settings: Settings) -> memory.Peak:
   """Measures a peak in a process of its own, which allocates as it needs."""
   job = {"task": "measure", "points": [point], "settings": dict(settings)}
+  program = [sys.executable, "-m", worker.__name__, f"{__name__}:PEAK"]
   done = subprocess.run(
-      [sys.executable, "-m", worker.__name__, f"{__name__}:PEAK"],
+      # A process starts with the ru_maxrss of the one it has replaced; with a
+      # shell in between, that is not this process.
+      ["sh", "-c", '"$@"; exit', "sh", *program],
       input=json.dumps(job) + "\n",
       env={**os.environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"},
       stdout=subprocess.PIPE,

@@ -1,7 +1,7 @@
 """A small mechanism that stands in for the catalogue's in these tests."""
 
 import dataclasses
-from typing import Any, Callable, Mapping
+from typing import Any, Callable, Mapping, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +30,13 @@ def reference(q, k, v, rows, *, causal):
   return weights @ v / weights.sum(axis=1, keepdims=True)
 
 
+class Cost(NamedTuple):
+  """A closed form."""
+
+  products: int
+  bytes: int
+
+
 @dataclasses.dataclass(frozen=True)
 class Naive:
   """The part of a mechanism that is measured."""
@@ -37,6 +44,3 @@ class Naive:
   forms: Mapping[str, Callable[..., Any]]
   reference: Callable[..., np.ndarray] = staticmethod(reference)
   cost: Callable[..., Any] | None = None
-
-
-NAIVE = Naive({"parallel": parallel})

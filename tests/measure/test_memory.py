@@ -1,0 +1,143 @@
+"""Peaks against allocations of known size."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lalm.measure import memory
+
+_MIB = 2**20
+_LINUX = pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux resets its high-water mark"
+)
+
+
+@pytest.fixture(name="exposed", autouse=True)
+def _exposed():
+  memory.expose()
+  yield
+  memory.settle()
+
+
+def _allocate(mebibytes):
+  return np.ones(mebibytes * _MIB, np.uint8)
+
+
+@_LINUX
+@pytest.mark.parametrize("mebibytes", [0, 1, 4, 16, 48, 512])
+def test_a_known_allocation_is_seen(mebibytes):
+  call = lambda: _allocate(mebibytes)
+  call()
+  found = memory.peak(call)
+  assert found.method == "VmHWM"
+  assert abs(found.bytes / _MIB - mebibytes) < 4
+
+
+@_LINUX
+def test_memory_freed_before_the_end_is_in_the_peak():
+  def call():
+    for _ in range(3):
+      _allocate(64)
+    return _allocate(8)
+
+  call()
+  # The next array is made while the last one still lives in no name.
+  assert abs(memory.peak(call).bytes / _MIB - 64) < 4
+
+
+@_LINUX
+def test_what_lived_before_is_not_in_the_peak():
+  kept = _allocate(100)
+  assert memory.peak(lambda: _allocate(16)).bytes / _MIB < 24
+  assert kept.size == 100 * _MIB
+
+
+@_LINUX
+def test_a_small_peak_is_seen_after_a_large_one():
+  memory.peak(lambda: _allocate(256))
+  assert abs(memory.peak(lambda: _allocate(8)).bytes / _MIB - 8) < 4
+
+
+@_LINUX
+def test_memory_that_an_arena_keeps_is_given_back_before_the_next_reading():
+  memory.settle()
+  # Below the mapping threshold: their pages stay with the process when freed.
+  buffers = [_allocate(16) for _ in range(4)]
+  del buffers
+  memory.expose()
+  _allocate(16)
+  assert abs(memory.peak(lambda: _allocate(16)).bytes / _MIB - 16) < 4
+
+
+@_LINUX
+def test_the_temporary_of_a_compiled_function_is_seen():
+  rows = 2**13  # the product of two narrow factors: 256 MiB, summed away
+  narrow = jnp.ones((rows, 8))
+  function = jax.jit(lambda a, b: jnp.sum(jnp.sin(a @ b.T) @ b))
+  compiled = function.lower(narrow, narrow).compile()
+  call = lambda: compiled(narrow, narrow)
+  jax.block_until_ready(call())
+  found = memory.peak(call).bytes
+  figures = memory.compiler(compiled)
+  assert figures["compiler_argument_bytes"] == 2 * rows * 8 * 4
+  assert figures["compiler_output_bytes"] == 4
+  assert abs(found / _MIB - 256) < 20
+  expected = figures["compiler_temp_bytes"]
+  assert memory.flag(found, figures, expected) == ""
+
+
+def test_disagreement_beyond_a_quarter_and_the_noise_is_flagged():
+  figures = {
+      "compiler_temp_bytes": 90 * _MIB,
+      "compiler_argument_bytes": 500 * _MIB,
+      "compiler_output_bytes": 10 * _MIB,
+  }
+  assert memory.flag(100 * _MIB, figures, 100 * _MIB) == ""
+  assert memory.flag(120 * _MIB, figures, 110 * _MIB) == ""
+  assert memory.flag(140 * _MIB, figures, 130 * _MIB) == "compiler"
+  assert memory.flag(100 * _MIB, figures, 10 * _MIB) == "closed form"
+  assert memory.flag(300 * _MIB, figures, 10 * _MIB) == "compiler, closed form"
+  assert memory.flag(100 * _MIB, figures, None) == ""
+  silent = dict.fromkeys(figures)
+  assert memory.flag(100 * _MIB, silent, None) == ""
+
+
+def test_a_difference_within_the_noise_is_not_flagged():
+  figures = dict.fromkeys(
+      ["compiler_temp_bytes", "compiler_output_bytes"], 2**16
+  )
+  assert memory.flag(memory.NOISE_FLOOR // 2, figures, 0) == ""
+
+
+_FRESH = """
+import json, sys
+import numpy as np
+from lalm.measure import memory
+memory._resettable = lambda: False
+call = lambda: np.ones(int(sys.argv[1]), np.uint8)
+print(json.dumps(memory.peak(call)._asdict()))
+"""
+
+
+def test_without_a_mark_to_reset_a_fresh_process_tells_and_says_so():
+  root = str(pathlib.Path(__file__).resolve().parents[2])
+  size = str(512 * _MIB)
+  done = subprocess.run(
+      # A process starts with the mark of the one that was replaced by it: a
+      # shell in between keeps the mark of these tests away.
+      ["sh", "-c", '"$@"; exit', "sh", sys.executable, "-c", _FRESH, size],
+      env={**os.environ, "PYTHONPATH": root},
+      stdout=subprocess.PIPE,
+      check=True,
+  )
+  found = json.loads(done.stdout)
+  assert found["method"] == "ru_maxrss"
+  # A lower bound: what importing took beyond what it kept does not count.
+  assert 512 - 100 < found["bytes"] / _MIB < 512 + 8
