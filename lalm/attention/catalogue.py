@@ -46,7 +46,7 @@ class Mechanism:
     forms: form name -> function, called as `form(q, k, v, **gates)`.
     paper: author, year, arXiv id, equation.
     featured: forms swept unless others are asked for; all but "step" if empty.
-    costs: form name -> closed-form cost.
+    laws: form name -> closed-form cost.
     gates: keyword -> what it is.
     causal: whether `causal=True` is possible.
     full: whether `causal=False` is possible.
@@ -60,7 +60,7 @@ class Mechanism:
   forms: Mapping[str, contract.Form]
   paper: str = ""
   featured: tuple[str, ...] = ()
-  costs: Mapping[str, Callable[[costs.Sizes], costs.Cost]] = (
+  laws: Mapping[str, Callable[[costs.Sizes], costs.Cost]] = (
       dataclasses.field(default_factory=dict)
   )
   gates: Mapping[str, Gate] = dataclasses.field(default_factory=dict)
@@ -164,12 +164,12 @@ class Mechanism:
       raise ValueError(
           f"pass_: expected forward or forward_backward, got {pass_!r}"
       )
-    if form not in self.costs:
+    if form not in self.laws:
       return None
     itemsize = jnp.dtype(dtype).itemsize
     gradient = pass_ == "forward_backward"
     sizes = (batch, length, heads, width, value_width)
-    return self.costs[form](
+    return self.laws[form](
         costs.Sizes(*sizes, causal, chunk, itemsize, gradient)
     )
 
@@ -267,7 +267,7 @@ _MECHANISMS = (
             "step": softmax.step,
         },
         featured=("parallel", "blockwise"),
-        costs={
+        laws={
             "parallel": costs.softmax_parallel,
             "blockwise": costs.softmax_blockwise,
             "step": costs.softmax_step,
@@ -287,7 +287,7 @@ _MECHANISMS = (
             "step": linear.step,
         },
         featured=("chunkwise",),
-        costs={
+        laws={
             "parallel": costs.linear_parallel,
             "recurrent": costs.linear_recurrent,
             "chunkwise": costs.linear_chunkwise,
