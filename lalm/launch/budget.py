@@ -2,8 +2,8 @@
 
 A point costs, in one replicate, its calls and the rest: compiling, checking.
 The calls take as long as the sweep's share for a point, or until its time is
-known well, but never less than one to warm up, three that are timed and one
-whose memory is taken. Where a sweep is too long, first the share shrinks, then
+known well, but never less than one that is checked, one whose memory is taken,
+one to warm up and three that are timed. Where a sweep is too long, first the share shrinks, then
 the dearest points are dropped.
 """
 
@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Sequence
 
 from lalm.launch.grid import Point
 
-CALLS = 5  # at least: one to warm up, three timed, one for the memory
+CALLS = 6  # at least: one checked, one for memory, one to warm up, three timed
 SHARE_OF_MEMORY = 0.8  # of what is available, that a point may be meant to use
 START = 5.0  # seconds to start a worker, imports and ceilings included
 SMALLEST_SHARE = 1e-3  # seconds; three calls are timed whatever the share
@@ -172,7 +172,7 @@ def updated(
   if record.get("status") != "ok" or not samples:
     return plan
   seconds = sorted(samples)[len(samples) // 2]
-  spent = (max(record.get("calls") or 0, len(samples)) + 2) * seconds
+  spent = (max(record.get("calls") or 0, len(samples)) + 3) * seconds
   learnt = plan._replace(
       seconds=seconds, enough=spent if spent < point_budget else math.inf
   )

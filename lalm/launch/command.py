@@ -81,11 +81,12 @@ def _run(argv: Sequence[str], experiment: Experiment) -> int:
       out=str(pathlib.Path("runs") / experiment.name),
   )
   settings = request.settings
-  flags.check_out(request.out, request.dry_run)
+  flags.check_out(request.out, create=False)
   found = survey.ask(
       settings["mechanisms"], experiment.target, experiment.catalogue
   )
   points = grid.share(grid.points(settings, found.mechanisms), request.worker)
+  flags.check_out(request.out, create=not request.dry_run)
   machine = str(found.environment.get("machine", ""))
   plans = supervisor.plan(points, settings, experiment.target, machine)
   folder = request.out / found.device

@@ -237,17 +237,19 @@ def _share(text: str) -> tuple[int, int]:
   return index, count
 
 
-def check_out(folder: pathlib.Path, dry_run: bool = False) -> None:
-  """Makes sure that results can be written into the folder, creating it.
+def check_out(folder: pathlib.Path, *, create: bool) -> None:
+  """Makes sure that results can be written into the folder.
 
-  A dry run creates nothing and looks at what is there.
+  Args:
+    folder: where results go.
+    create: whether to make it and try; else what is there is looked at.
 
   Raises:
     UsageError: the folder cannot be made or written.
   """
   expected = "a folder that can be written"
   try:
-    if dry_run:
+    if not create:
       present = folder
       while not os.path.lexists(present) and present != present.parent:
         present = present.parent

@@ -91,8 +91,7 @@ def _answer(arguments: Sequence[str], names: Sequence[str]) -> dict[str, Any]:
   ]:
     try:
       mechanism = catalogue.get(name)
-      forms = {form: _chunked(f) for form, f in mechanism.forms.items()}
-      mechanisms[name] = (forms, list(mechanism.featured))
+      mechanisms[name] = _described(mechanism)
     except (Exception, SystemExit) as error:
       reason = one_line(f"{type(error).__name__}: {error}")[:300]
       return {
@@ -106,6 +105,18 @@ def _answer(arguments: Sequence[str], names: Sequence[str]) -> dict[str, Any]:
       "mechanisms": mechanisms,
       "environment": target.surroundings(),
   }
+
+
+def _described(mechanism: Any) -> tuple[dict[str, bool], list[str]]:
+  """Its forms, each with whether it takes a chunk, and the featured ones."""
+  forms = {name: _chunked(form) for name, form in mechanism.forms.items()}
+  featured = list(mechanism.featured) or list(forms)
+  if not forms or not set(featured) <= set(forms):
+    raise ValueError(
+        f"featured: expected some of the forms {', '.join(forms) or '(none)'},"
+        f" got {', '.join(map(str, featured)) or '(none)'}"
+    )
+  return forms, featured
 
 
 def _chunked(form: Any) -> bool:

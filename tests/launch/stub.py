@@ -36,6 +36,10 @@ def _mechanism(*forms):
 
 
 OWN = _mechanism("direct")
+FORMLESS = types.SimpleNamespace(forms={}, featured=())
+MISFEATURED = types.SimpleNamespace(
+    forms={"direct": _direct}, featured=("fast",)
+)
 _NAMES = (
     "steady",
     "wrong",

@@ -5,6 +5,7 @@ Variables of the environment:
   STUB_ACK       file that gets a line for each record acknowledged
   STUB_WRITES    seconds to pause in the middle of every write of a record,
                  after saying "writing" on standard output
+  STUB_REAL      if set, the sweep is of real kernels: attention_scaling
 """
 
 import os
@@ -69,6 +70,10 @@ def main(argv):
     _announce_writes(float(seconds))
   if path := os.environ.get("STUB_ACK"):
     _acknowledge(path)
+  if os.environ.get("STUB_REAL"):
+    from experiments import attention_scaling
+
+    return command.run(argv, attention_scaling.EXPERIMENT)
   return command.run(argv, EXPERIMENT)
 
 

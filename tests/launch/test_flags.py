@@ -305,13 +305,16 @@ def test_a_config_that_is_no_file_is_one_line(call, tmp_path, name):
         ("none.such:NAME", "ModuleNotFoundError"),
         ("tests.launch.stub:NOTHING", "AttributeError"),
         ("tests.launch.stub:SLEEP", "AttributeError"),
-        ("tests.launch.broken:NAME", "Error"),
+        ("tests.launch.broken:NAME", "OSError: first second"),
+        ("tests.launch.stub:FORMLESS", "featured"),
+        ("tests.launch.stub:MISFEATURED", "expected some of the forms direct"),
         ("all,nothing", "nothing"),
     ],
 )
 def test_a_mechanism_that_is_not_there_is_one_line(call, tmp_path, name, named):
   outcome = call(f"--config.mechanisms={name}", f"--out={tmp_path / 'out'}")
   _is_refused(outcome, "--config.mechanisms")
+  assert not (tmp_path / "out").exists()
   assert named in outcome.errors and "steady" in outcome.errors
 
 

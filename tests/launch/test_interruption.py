@@ -1,6 +1,6 @@
 """A sweep that is ended at any moment loses nothing and leaves nothing half."""
 
-import collections
+import concurrent.futures
 import json
 import os
 import pathlib
@@ -8,6 +8,7 @@ import random
 import select
 import signal
 import time
+from typing import NamedTuple
 
 import pytest
 
@@ -136,56 +137,122 @@ def _kill_at(process, moment, words):
   return running
 
 
-def _kill_sweeps(start, tmp_path, kills, inside, seed):
+class _Subject(NamedTuple):
+  """A sweep to be killed: its arguments, variables and what it holds whole."""
+
+  arguments: tuple[str, ...]
+  variables: dict[str, str]
+  lengths: tuple[int, ...]
+  device: str  # pattern of the device's folder
+
+  def whole(self):
+    return sorted((n, r) for n in self.lengths for r in range(2))
+
+
+_STUB = _Subject(_ARGUMENTS, {}, _LENGTHS, "stub-device-2")
+_REAL = _Subject(
+    (
+        "--config.forms=linear.chunkwise",
+        "--config.passes=forward",
+        "--config.lengths=16,32,64",
+        "--config.replicates=2",
+        "--config.point_budget=0.01",
+    ),
+    {"STUB_REAL": "1"},
+    (16, 32, 64),
+    "*",
+)
+
+
+class _Killer:
   """Kills sweeps at moments uniform over their time, some within a write.
 
-  Returns:
-    How many kills met a running sweep, and how many of them a write.
+  Attributes:
+    kills: how many have met a running sweep.
+    inside: how many of them have left half a line.
   """
-  generator = random.Random(seed)
-  counts, sweep, whole = collections.Counter(), 0, None
-  duration, torn = 1.0, 0
-  while counts["kills"] < kills or counts["inside"] < inside:
-    folder = tmp_path / f"sweep{sweep}" / "stub-device-2"
-    ack = tmp_path / f"ack{sweep}"
-    arguments = (*_ARGUMENTS, f"--out={folder.parent}")
-    words = counts["inside"] < inside and generator.random() < 0.5
-    process = start(
-        *arguments,
-        STUB_ACK=str(ack),
-        **({"STUB_WRITES": "0.02"} if words else {}),
-    )
-    moment = generator.uniform(0, duration)
-    counts["kills"] += _kill_at(process, moment, words)
+
+  def __init__(self, start, folder, subject, seed):
+    self.kills = self.inside = 0
+    self._start, self._folder, self._subject = start, folder, subject
+    self._generator = random.Random(seed)
+    self._sweeps = self._torn = 0
+    began = time.monotonic()
+    self._keys = self._finish()
+    self._duration = time.monotonic() - began
+
+  def run(self, kills, inside):
+    """Kills until there are so many, and so many inside a write."""
+    while self.kills < kills or self.inside < inside:
+      finished = self._kill(self.inside < inside)
+      if finished or self._generator.random() < 0.1:
+        assert self._finish() == self._keys, "other keys than unkilled"
+    assert not _workers(str(self._folder).encode())
+
+  def _paths(self):
+    out = self._folder / f"sweep{self._sweeps}"
+    found = [*out.glob(self._subject.device), out / "none"]
+    return out, found[0], self._folder / f"ack{self._sweeps}"
+
+  def _launch(self, **more):
+    out, _, ack = self._paths()
+    variables = self._subject.variables | {"STUB_ACK": str(ack)} | more
+    return self._start(*self._subject.arguments, f"--out={out}", **variables)
+
+  def _kill(self, within):
+    """Kills one sweep; whether it had finished before."""
+    within = within and self._generator.random() < 0.5
+    process = self._launch(**({"STUB_WRITES": "0.02"} if within else {}))
+    moment = self._generator.uniform(0, self._duration)
+    self.kills += _kill_at(process, moment, within)
+    _, folder, ack = self._paths()
     identities, damage = _identities(folder)
-    counts["inside"] += len(damage) - torn  # the line under way was torn
-    torn = len(damage)
+    self.inside += len(damage) - self._torn
+    self._torn = len(damage)
     assert len(identities) == len(set(identities)), "a record is doubled"
     assert _acknowledged(ack) <= set(identities), "a record is lost"
-    if process.returncode == 0 or generator.random() < 0.2:
-      began = time.monotonic()
-      last = start(*arguments, STUB_ACK=str(ack))
-      out, errors = last.communicate(timeout=_GUARD)
-      assert last.returncode == 0, errors
-      duration = max(duration, time.monotonic() - began)
-      identities, _ = _identities(folder)
-      assert len(identities) == len(set(identities)) == 24
-      assert _whole(folder) == sorted(
-          (n, r) for n in _LENGTHS for r in range(2)
-      )
-      assert whole in (None, sorted(identities))
-      whole, sweep, torn = sorted(identities), sweep + 1, 0
-  assert not _workers(str(tmp_path).encode())
-  return counts
+    return process.returncode == 0
+
+  def _finish(self):
+    """Lets the sweep go on to its end; what it holds then, and a new one."""
+    last = self._launch()
+    _, errors = last.communicate(timeout=_GUARD)
+    assert last.returncode == 0, errors
+    _, folder, _ = self._paths()
+    identities, _ = _identities(folder)
+    assert len(identities) == len(set(identities))
+    assert _whole(folder) == self._subject.whole()
+    self._sweeps, self._torn = self._sweeps + 1, 0
+    return sorted(identities)
 
 
 def test_no_kill_loses_or_doubles_a_record(start, tmp_path):
-  counts = _kill_sweeps(start, tmp_path, 16, 4, seed=1)
-  assert counts["kills"] >= 16 and counts["inside"] >= 4
+  killer = _Killer(start, tmp_path, _STUB, seed=1)
+  killer.run(16, 4)
+  assert killer.kills >= 16 and killer.inside >= 4
 
 
 @pytest.mark.slow
 def test_a_thousand_kills_lose_and_double_no_record(start, tmp_path):
-  counts = _kill_sweeps(start, tmp_path, 1000, 200, seed=0)
-  print(f"{counts['kills']} kills, {counts['inside']} inside a write")
-  assert counts["kills"] >= 1000 and counts["inside"] >= 200
+  def half(seed):
+    (tmp_path / str(seed)).mkdir()
+    killer = _Killer(start, tmp_path / str(seed), _STUB, seed)
+    killer.run(500, 100)
+    return killer
+
+  with concurrent.futures.ThreadPoolExecutor(2) as threads:
+    killers = list(threads.map(half, (2, 3)))
+  kills = sum(killer.kills for killer in killers)
+  inside = sum(killer.inside for killer in killers)
+  print(f"{kills} kills, {inside} inside a write")
+  assert kills >= 1000 and inside >= 200
+
+
+@pytest.mark.slow
+def test_twenty_kills_of_real_kernels_lose_and_double_no_record(
+    start, tmp_path
+):
+  killer = _Killer(start, tmp_path, _REAL, seed=0)
+  killer.run(20, 0)
+  print(f"{killer.kills} kills of real kernels")
+  assert killer.kills >= 20

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from lalm.launch import budget
 from lalm.launch import command
 from lalm.launch import supervisor
 from tests.launch import stub
@@ -273,9 +274,10 @@ def test_a_point_that_is_predicted_too_long_is_over_budget(sweep, records):
 def test_over_budget_is_tried_again_once_there_is_time(
     sweep, records, monkeypatch
 ):
+  monkeypatch.setattr(budget, "START", 0.1)
   monkeypatch.setenv("STUB_SECONDS", "0.3")
   lengths = "--config.lengths=1,2,3,4,5,6,7,8,9,10,11,12"
-  first = sweep(lengths, "--config.replicates=1", "--config.budget=8")
+  first = sweep(lengths, "--config.replicates=1", "--config.budget=3")
   assert first.status == 0
   assert "over_budget" in {r["status"] for r in records()}
   monkeypatch.setenv("STUB_SECONDS", "0")
@@ -284,19 +286,23 @@ def test_over_budget_is_tried_again_once_there_is_time(
   assert done == set(range(1, 13))
 
 
-def test_a_sweep_ends_when_its_time_is_over(sweep, records, measured):
+def test_a_sweep_ends_when_its_time_is_over(
+    sweep, records, measured, monkeypatch
+):
+  monkeypatch.setattr(budget, "START", 0.1)
   before = time.monotonic()
   outcome = sweep(
       "--config.mechanisms=hangs",
       "--config.lengths=64,65,66",
-      "--config.budget=5",
+      "--config.budget=4",
       "--config.replicates=1",
       "--config.allowance=3600",
   )
   assert time.monotonic() - before < 60  # it would hang for an hour
   assert outcome.status == 0
   assert {r["status"] for r in records()} == {"over_budget"}
-  assert len(measured()) <= 1
+  assert {r["reason"] for r in records()} == {"the sweep's time was over"}
+  assert len(measured()) == 1
 
 
 def test_workers_that_cannot_start_end_the_sweep_in_one_line(
@@ -330,7 +336,7 @@ def test_a_dry_run_writes_nothing_and_says_what_would_happen(
   for name, word in (
       ("steady", "measure"),
       ("huge", "over_budget: needs 1048576.0 TiB"),
-      ("slow", "over_budget: takes 5e+06 s"),
+      ("slow", "over_budget: takes 6e+06 s"),
       ("unplanned", "crashed: ValueError"),
   ):
     assert word in lines[f"{name}.direct", "n=128"]
