@@ -82,7 +82,7 @@ def check_positive(name: str, value: Any) -> None:
 def check_one_token(q: Any, k: Any) -> None:
   """Raises ValueError unless q and k hold one token each, T = S = 1."""
   for name, x in (("q", q), ("k", k)):
-    shape = getattr(x, "shape", ())
+    shape: tuple[int, ...] = getattr(x, "shape", ())
     if len(shape) == 4 and shape[1] != 1:
       raise ValueError(f"{name}: expected one token, T = 1, got {shape[1]}")
 

@@ -60,8 +60,8 @@ class Mechanism:
   forms: Mapping[str, contract.Form]
   paper: str = ""
   featured: tuple[str, ...] = ()
-  laws: Mapping[str, Callable[[costs.Sizes], costs.Cost]] = (
-      dataclasses.field(default_factory=dict)
+  laws: Mapping[str, Callable[[costs.Sizes], costs.Cost]] = dataclasses.field(
+      default_factory=dict
   )
   gates: Mapping[str, Gate] = dataclasses.field(default_factory=dict)
   causal: bool = True
@@ -70,7 +70,7 @@ class Mechanism:
   rows: Callable[..., np.ndarray] | None = None
   apply: Callable[..., jax.Array] | None = None
 
-  def __post_init__(self):
+  def __post_init__(self) -> None:
     if not self.forms:
       raise ValueError(f"forms of {self.name}: expected at least one, got none")
     if not self.featured:
@@ -111,7 +111,7 @@ class Mechanism:
     normal = lambda key, layout: jax.random.normal(
         key, [sizes[letter] for letter in layout], dtype
     )
-    qkv = tuple(map(normal, keys[:3], ("BTHK", "BTHK", "BTHV")))
+    q, k, v = map(normal, keys[:3], ("BTHK", "BTHK", "BTHV"))
     gates = {
         name: jax.random.uniform(
             key,
@@ -122,7 +122,7 @@ class Mechanism:
         )
         for key, (name, gate) in zip(keys[3:], self.gates.items())
     }
-    return qkv, gates
+    return (q, k, v), gates
 
   def cost(
       self,
@@ -196,7 +196,7 @@ class Mechanism:
     if self.apply is not None:
       return self.apply(q, k, **gates)
     out = self.definition(q, k, contract.identity_values(k), **gates)
-    return jnp.swapaxes(getattr(out, "out", out), 1, 2)
+    return jnp.swapaxes(_array(out), 1, 2)
 
   def reference(
       self,
@@ -225,6 +225,11 @@ class Mechanism:
     return _rows_of_definition(self.definition, q, k, v, rows, causal)
 
 
+def _array(result: Any) -> Any:
+  # A mechanism of one's own may return the array alone.
+  return getattr(result, "out", result)
+
+
 def _rows_of_definition(definition, q, k, v, rows, causal) -> np.ndarray:
   # A causal row depends on nothing after it; a full one on no other query.
   if causal:
@@ -235,7 +240,7 @@ def _rows_of_definition(definition, q, k, v, rows, causal) -> np.ndarray:
   with jax.enable_x64(True):
     arrays = (jnp.asarray(x)[None, :, None] for x in (q, k, v))
     out = definition(*arrays, causal=causal)
-    return np.asarray(getattr(out, "out", out), np.float64)[0, rows, 0]
+    return np.asarray(_array(out), np.float64)[0, rows, 0]
 
 
 def _softmax_rows(q, k, v, rows, *, causal) -> np.ndarray:

@@ -79,21 +79,21 @@ def dot_product_attention(
         f"implementation: expected None, xla or cudnn, got {implementation!r}"
     )
   shape = jnp.shape(query)
-  arrays = [_four("query", query), _four("key", key), _four("value", value)]
-  sizes = _check(*arrays)
+  query, key, value = (_four(x) for x in (query, key, value))
+  sizes = _check(query, key, value)
   target = tuple(sizes[axis] for axis in "BNTS")
-  for name, x in (("bias", bias), ("mask", mask)):
-    arrays.append(None if x is None else _broadcastable(name, x, target))
+  bias = _broadcastable("bias", bias, target)
+  mask = _broadcastable("mask", mask, target)
   for name in ("query_seq_lengths", "key_value_seq_lengths"):
     options[name] = _lengths(name, options[name], sizes["B"])
   if isinstance(local_window_size, (int, np.integer)):
     options["local_window_size"] = (local_window_size, local_window_size)
-  out, lse = _attend(*arrays, **options)
+  out, lse = _attend(query, key, value, bias, mask, **options)
   out = out.reshape(shape)
   return (out, lse.reshape(shape[:-1])) if return_residual else out
 
 
-def _four(name: str, x: Any) -> jax.Array:
+def _four(x: Any) -> jax.Array:
   x = jnp.asarray(x)
   return x[None] if x.ndim == 3 else x
 
@@ -114,7 +114,9 @@ def _check(query: Any, key: Any, value: Any) -> dict[str, int]:
   return sizes
 
 
-def _broadcastable(name: str, x: Any, target: tuple[int, ...]) -> jax.Array:
+def _broadcastable(name: str, x: Any, target: tuple[int, ...]) -> Any:
+  if x is None:
+    return None
   x = jnp.asarray(x)
   x = x.reshape((1,) * (4 - x.ndim) + x.shape)
   fits = x.ndim == 4 and all(a in (1, b) for a, b in zip(x.shape, target))

@@ -3,13 +3,15 @@
 A map is a `jax.tree_util.Partial`: its arrays are traced and differentiated,
 its code is static. A score phi(q) . phi(k) stands in for exp(q . k).
 
-| map            | phi(x), element-wise      | range   | source                 |
-|----------------|---------------------------|---------|------------------------|
-| elu_plus_one   | x + 1 if x > 0 else e^x   | > 0     | arXiv 2006.16236, eq 7 |
-| relu           | max(x, 0)                 | >= 0    | arXiv 2103.13076       |
-| squared_relu   | max(x, 0)^2               | >= 0    | arXiv 2109.08668       |
-| exponential    | e^x / sum over features   | (0, 1)  | arXiv 2402.04347       |
-| identity       | x                         | all     | Schmidhuber 1992       |
+| map          | phi(x), element-wise  | range  | source               |
+|--------------|-----------------------|--------|----------------------|
+| elu_plus_one | x + 1 if x > 0, else e^x | > 0 | 2006.16236, eq 7   |
+| relu         | max(x, 0)             | >= 0   | 2103.13076           |
+| squared_relu | max(x, 0)^2           | >= 0   | 2109.08668           |
+| exponential  | e^x / sum of e^x      | (0, 1) | 2402.04347, section 4 |
+| identity     | x                     | all    | 2102.11174           |
+
+Sources are arXiv ids.
 """
 
 import jax

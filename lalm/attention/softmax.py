@@ -238,12 +238,14 @@ def _seen(batch, queries, keys, causal, segment_ids, written, start, last):
     ends = jnp.broadcast_to(jnp.int32(written + keys), queries)
   stop = jnp.broadcast_to(ends, (batch, queries))
   if segment_ids is None:
-    first = None if stateless else jnp.broadcast_to(
-        start[:, None], (batch, queries)
+    first = (
+        None
+        if stateless
+        else jnp.broadcast_to(start[:, None], (batch, queries))
     )
     # Without a mask to apply, none is built.
-    stop = None if stateless and not causal else stop
-    return masks.Interval(first, stop), start, last
+    unbounded = stateless and not causal
+    return masks.Interval(first, None if unbounded else stop), start, last
   first = written + masks.first_of_document(segment_ids)
   goes_on = segment_ids == last[:, None]
   if not stateless:
@@ -255,12 +257,14 @@ def _seen(batch, queries, keys, causal, segment_ids, written, start, last):
 
 
 def _check_state(state: State, k: jax.Array, v: jax.Array) -> None:
-  shapes.check_axes({
-      "k": (k, "BSGK"),
-      "state.keys": (state.keys, "BNGK"),
-      "v": (v, "BSGV"),
-      "state.values": (state.values, "BNGV"),
-  })
+  shapes.check_axes(
+      {
+          "k": (k, "BSGK"),
+          "state.keys": (state.keys, "BNGK"),
+          "v": (v, "BSGV"),
+          "state.values": (state.values, "BNGV"),
+      }
+  )
   if state.keys.shape[1] < k.shape[1]:
     raise ValueError(
         f"state: expected room for {k.shape[1]} tokens, got a capacity of"
@@ -348,7 +352,9 @@ def over_tiles(
   more_q, more_k = sizes.padding(queries, keys)
   if more_k and seen.stop is None:
     seen = seen._replace(stop=jnp.full((batch, queries), keys, jnp.int32))
-  pad = lambda x, more: jnp.pad(x, [(0, 0)] * (x.ndim - 2) + [(0, more), (0, 0)])
+  pad = lambda x, more: jnp.pad(
+      x, [(0, 0)] * (x.ndim - 2) + [(0, more), (0, 0)]
+  )
   q_heads = q.astype(dtype) * _scale(scale, width)
   q_heads = q_heads.reshape(batch, queries, groups, -1, width)
   q_heads = pad(q_heads.transpose(0, 2, 3, 1, 4), more_q)

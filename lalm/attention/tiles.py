@@ -133,10 +133,8 @@ def _blocks(x: jax.Array, size: int) -> jax.Array:
   return x.reshape(x.shape[0] // size, size, *x.shape[1:])
 
 
-def _tasks(x: jax.Array | None, tiles: Tiling) -> jax.Array | None:
+def _tasks(x: jax.Array, tiles: Tiling) -> jax.Array:
   """Cuts `[R, T, ...]` into query blocks by task: `[R * P, slots, C, ...]`."""
-  if x is None:
-    return None
   x = x.reshape(x.shape[0], -1, tiles.queries, *x.shape[2:])
   if tiles.paired:
     half = x.shape[1] // 2
@@ -157,9 +155,7 @@ def _untask(x: jax.Array, repeats: int, tiles: Tiling) -> jax.Array:
 
 
 def _interval_tasks(interval: masks.Interval, repeats: int, tiles: Tiling):
-  spread = lambda x: (
-      None if x is None else jnp.broadcast_to(x, (repeats, *x.shape))
-  )
+  spread = lambda x: jnp.broadcast_to(x, (repeats, *x.shape))
   return jax.tree.map(lambda x: _tasks(spread(x), tiles), interval)
 
 
