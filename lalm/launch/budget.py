@@ -3,8 +3,8 @@
 A point costs, in one replicate, its calls and the rest: compiling, checking.
 The calls take as long as the sweep's share for a point, or until its time is
 known well, but never less than one that is checked, one whose memory is taken,
-one to warm up and three that are timed. Where a sweep is too long, first the share shrinks, then
-the dearest points are dropped.
+one to warm up and three that are timed. Where a sweep is too long, first the
+share shrinks, then the dearest points are dropped.
 """
 
 import math

@@ -16,6 +16,7 @@ from lalm.launch import budget
 from lalm.launch import flags
 from lalm.launch import grid
 from lalm.launch import ledger
+from lalm.launch import progress
 from lalm.launch import schema
 from lalm.launch import signals
 from lalm.launch import supervisor
@@ -34,7 +35,6 @@ class Experiment(NamedTuple):
     catalogue: module with `names()` and `get(name)`.
     finish: called with the device's folder when all is recorded, one process
       at a time; writes what follows from the records.
-    progress: called after each point.
   """
 
   name: str
@@ -43,7 +43,6 @@ class Experiment(NamedTuple):
   target: str
   catalogue: str
   finish: Callable[[pathlib.Path], None]
-  progress: Callable[[supervisor.Progress], None] = lambda _: None
 
 
 def run(argv: Sequence[str], experiment: Experiment) -> int:
@@ -93,20 +92,23 @@ def _run(argv: Sequence[str], experiment: Experiment) -> int:
   records = ledger.Ledger(folder)
   for line in records.damage:
     _say(experiment, line)
-  sweep = supervisor.Supervisor(
-      plans,
-      settings,
-      records,
-      experiment=experiment.name,
-      target=experiment.target,
-      environment=found.environment,
-      deadline=started + settings["budget"],
-      progress=experiment.progress,
-  )
+  with progress.Line(sys.stderr) as shown:
+    sweep = supervisor.Supervisor(
+        plans,
+        settings,
+        records,
+        experiment=experiment.name,
+        target=experiment.target,
+        environment=found.environment,
+        deadline=started + settings["budget"],
+        progress=shown.show,
+    )
+    if not request.dry_run:
+      _measure(experiment, settings, found, folder, sweep)
   if request.dry_run:
     print(describe(plans, settings, sweep))
     return 0
-  return _measure(experiment, settings, found, folder, sweep)
+  return _conclude(experiment, folder, sweep)
 
 
 def _measure(
@@ -115,7 +117,8 @@ def _measure(
     found: survey.Survey,
     folder: pathlib.Path,
     sweep: supervisor.Supervisor,
-) -> int:
+) -> None:
+  """Measures what there is to measure, and records where."""
   ledger.write_json(
       folder / "config.json", {"experiment": experiment.name, **settings}
   )
@@ -125,6 +128,12 @@ def _measure(
     ledger.write_json(folder / "environment.json", surroundings)
 
   sweep.run(ready)
+
+
+def _conclude(
+    experiment: Experiment, folder: pathlib.Path, sweep: supervisor.Supervisor
+) -> int:
+  """Writes what follows from the records; the exit status."""
   if (folder / "records.jsonl").exists():  # a share may be without points
     with ledger.exclusive(folder):
       experiment.finish(folder)

@@ -22,6 +22,7 @@ from lalm.launch import grid
 from lalm.launch import ledger
 from lalm.launch.budget import Plan
 from lalm.launch.failures import Failures
+from lalm.launch.progress import Progress
 from lalm.launch.schema import Settings
 
 SCHEMA = 1  # version of a record's fields
@@ -30,22 +31,6 @@ _PATIENCE = 10  # times its predicted seconds the calls of a point may take
 # What tells where a point was measured; a failure tells it too.
 _WHERE = ("machine", "device", "versions")
 _STATUSES = ("ok", *ledger.FAILED)
-
-
-class Progress(NamedTuple):
-  """How far a sweep is.
-
-  Attributes:
-    done: visits to a point that are over, in this run.
-    total: visits in all, as far as can be seen.
-    seconds_left: until the end, predicted.
-    point: the one visited last.
-  """
-
-  done: int
-  total: int
-  seconds_left: float
-  point: str
 
 
 class Decision(NamedTuple):
@@ -231,12 +216,12 @@ class Supervisor:
       return Decision(*made.failure)
     if self._records.tried(made.key, replicate):
       return Decision("done")
-    if reason := self.failures.blocked(index, replicate):
-      return Decision("skipped", reason)
     if not budget.fits_memory(made, self._memory):
       needed = budget.in_words(made.bytes)
       found = budget.in_words(self._memory)
       return Decision("over_budget", f"needs {needed}, {found} are available")
+    if reason := self.failures.blocked(index, replicate):
+      return Decision("skipped", reason)
     if dropped:
       return Decision(
           "over_budget",

@@ -184,8 +184,9 @@ class _Killer:
   def run(self, kills, inside):
     """Kills until there are so many, and so many inside a write."""
     while self.kills < kills or self.inside < inside:
-      finished = self._kill(self.inside < inside)
-      if finished or self._generator.random() < 0.1:
+      if self._kill(self.inside < inside):
+        assert self._held() == self._keys, "other keys than unkilled"
+      elif self._generator.random() < 0.1:
         assert self._finish() == self._keys, "other keys than unkilled"
     assert not _workers(str(self._folder).encode())
 
@@ -214,10 +215,14 @@ class _Killer:
     return process.returncode == 0
 
   def _finish(self):
-    """Lets the sweep go on to its end; what it holds then, and a new one."""
+    """Lets the sweep go on to its end; what it holds then."""
     last = self._launch()
     _, errors = last.communicate(timeout=_GUARD)
     assert last.returncode == 0, errors
+    return self._held()
+
+  def _held(self):
+    """What a finished sweep holds; the next one begins anew."""
     _, folder, _ = self._paths()
     identities, _ = _identities(folder)
     assert len(identities) == len(set(identities))

@@ -10,6 +10,7 @@ import pytest
 
 from lalm.launch import budget
 from lalm.launch import command
+from lalm.launch import progress
 from lalm.launch import supervisor
 from tests.launch import stub
 from tests.launch import stub_sweep
@@ -374,12 +375,14 @@ def test_a_share_without_points_does_nothing_and_is_no_failure(sweep, folder):
 
 
 def test_progress_counts_up_to_the_whole_and_its_time_left_goes_to_zero(
-    tmp_path,
+    tmp_path, monkeypatch
 ):
   seen = []
-  experiment = stub_sweep.EXPERIMENT._replace(progress=seen.append)
+  monkeypatch.setattr(
+      progress.Line, "show", lambda self, state: seen.append(state)
+  )
   argv = ["x", f"--out={tmp_path}", "--config.mechanisms=steady,wrong"]
-  command.run(argv, experiment)
+  command.run(argv, stub_sweep.EXPERIMENT)
   assert [p.done for p in seen] == list(range(1, len(seen) + 1))
   assert seen[-1].done <= seen[-1].total
   assert all(p.seconds_left >= 0 for p in seen)
