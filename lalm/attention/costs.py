@@ -56,7 +56,7 @@ def softmax_parallel(s: Sizes) -> Cost:
   """Scores and output over the full square; scores and weights are stored."""
   square = s.lanes * s.length**2
   times = 3 if s.gradient else 1
-  arrays = 3 if s.gradient else 2
+  arrays = 4 if s.gradient else 2
   products = 2 * square * (s.width + s.value_width) * times
   return Cost(products, arrays * square * s.wide + s.result)
 
@@ -93,7 +93,7 @@ def linear_parallel(s: Sizes) -> Cost:
   square = s.lanes * s.length**2
   times = 3 if s.gradient else 1
   products = 2 * square * (s.width + s.value_width) * times
-  return Cost(products, 2 * square * s.wide + s.result)
+  return Cost(products, 3 * square * s.wide + s.result)
 
 
 def linear_chunkwise(s: Sizes) -> Cost:

@@ -314,10 +314,12 @@ def over_matrix(
   top = jnp.where(top == -jnp.inf, 0, top)
   p = jnp.exp(x - top)
   total = p.sum(axis=-1, keepdims=True)
-  p = contract.divide(p, total).reshape(batch, groups, -1, queries, k.shape[1])
+  p = p.reshape(batch, groups, -1, queries, k.shape[1])
   out = product("bgrts,bsgv->btgrv", p, v.astype(dtype))
   lse = jnp.where(total > 0, jnp.log(jnp.where(total > 0, total, 1)) + top, 0)
-  out = out.reshape(batch, queries, heads, -1).astype(v.dtype)
+  # Dividing here, not the weights, keeps one square less for the gradient.
+  out = out.reshape(batch, queries, heads, -1)
+  out = contract.divide(out, jnp.swapaxes(total, 1, 2)).astype(v.dtype)
   return out, jnp.swapaxes(lse[..., 0], 1, 2)
 
 

@@ -38,6 +38,8 @@ EXACT = 1e-18
 # Six workers have 462 distinct bootstrap samples, seven have 1716.
 EXHAUSTIVE = 6
 DRAWS = 400
+# Standard deviations beyond which a residual is a disturbance, not noise.
+TAME = 3.0
 # Relative noise of a timing; it says at what size a floor starts to matter.
 TYPICAL = 0.03
 
@@ -210,8 +212,13 @@ def sample(
   if workers < 2 or freedom < 1:
     nothing = (None, math.inf, 0.0, workers, None)
     return Sample(plain, shape, unit * spread, *nothing)
-  off = aligned - shape if floor else np.log(aligned / shape)
-  residual = np.nansum((off / unit if floor else off) ** 2) / freedom
+  if floor:
+    off = _tamed((aligned - shape) / unit)
+    aligned = shape + off * unit
+  else:
+    off = _tamed(np.log(aligned / shape))
+    aligned = shape * np.exp(off)
+  residual = np.nansum(off**2) / freedom
   common = 0.0 if floor else np.var(np.log(factor), ddof=1)
   return Sample(
       plain,
@@ -221,9 +228,24 @@ def sample(
       float(freedom),
       float(median_variance(workers) * common),
       workers,
-      resample(values, aligned),
+      resample(aligned * factor, aligned),
       relative=not floor,
   )
+
+
+def _tamed(residuals: np.ndarray) -> np.ndarray:
+  """Residuals, those beyond `TAME` standard deviations cut to that.
+
+  The median is not moved by a worker that was disturbed once; its variance
+  should not be either.  The residual of the median itself is zero by
+  construction and says nothing about the spread.
+  """
+  size = np.abs(residuals[np.isfinite(residuals) & (residuals != 0)])
+  if len(size) == 0:
+    return residuals
+  # The median of |z| is 0.6745 for a standard normal z.
+  limit = TAME * float(np.median(size)) / 0.6745
+  return np.clip(residuals, -limit, limit)
 
 
 def quantile(values: np.ndarray, weight: np.ndarray, level: float) -> float:

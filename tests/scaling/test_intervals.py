@@ -67,6 +67,16 @@ def test_a_worker_that_is_missing_at_some_lengths_does_not_bend_the_shape():
   np.testing.assert_allclose(data.shape / N, data.shape[0] / N[0], rtol=1e-9)
 
 
+def test_two_of_five_workers_disturbed_at_a_length_do_not_bend_the_shape():
+  cost = 1e-4 + 1e-6 * N
+  values = np.tile(cost, (5, 1))
+  values[0, -1] *= 30
+  values[3, -1] *= 3
+  data = intervals.sample(values)
+  np.testing.assert_allclose(data.shape, cost, rtol=1e-12)
+  np.testing.assert_allclose(data.plain, cost, rtol=1e-12)
+
+
 def test_the_order_of_the_workers_does_not_matter_to_the_last_bit():
   values = costs.noisy(np.random.default_rng(2), 1e-6 * N)
   one = intervals.sample(values)
