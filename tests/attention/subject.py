@@ -1,0 +1,248 @@
+"""Runs a form on a case, and its oracle beside it.
+
+`step` takes one token; here it is scanned, so that it meets the same theorems
+as the forms that take a sequence. Results are kept for the length of the
+process: several tests look at one compiled call.
+"""
+
+from collections.abc import Callable
+import contextlib
+import dataclasses
+import functools
+import inspect
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lalm.attention import catalogue
+from tests.attention import cases
+from tests.oracles import differences
+from tests.oracles import linear
+from tests.oracles import softmax
+
+# Proofs in float64 are compiled for quick compilation, not for speed; what
+# users run is compiled as they compile it in the tests of the other dtypes.
+QUICK = {
+    "xla_backend_optimization_level": 0,
+    "xla_llvm_disable_expensive_passes": True,
+}
+
+ORACLES = {"softmax": softmax.attention, "linear": linear.attention}
+
+
+class Derivatives(NamedTuple):
+  """What differentiation gives for the loss sum(cotangent * out)."""
+
+  gradient: Any
+  tangent: Any
+  hessian: Any
+
+
+def precision(case: cases.Case) -> contextlib.AbstractContextManager:
+  """64-bit arrays where the case asks for them."""
+  if case.dtype == "float64":
+    return jax.enable_x64(True)
+  return contextlib.nullcontext()
+
+
+def jit(function: Callable[..., Any], case: cases.Case) -> Any:
+  """Compiles; quickly where the case is a proof in float64."""
+  quick = case.dtype == "float64"
+  return jax.jit(function, compiler_options=QUICK if quick else None)
+
+
+def own(name: str) -> bool:
+  """Whether the mechanism is the user's own, given with `--mechanism`."""
+  return ":" in name
+
+
+def definition(name: str) -> str:
+  """The name of the form that is the definition."""
+  entry = catalogue.get(name)
+  for form, function in entry.forms.items():
+    if function is entry.definition:
+      return form
+  return "definition"
+
+
+def function(name: str, form: str) -> Callable[..., Any]:
+  """A form by its name; "definition" where that is not one of the forms."""
+  entry = catalogue.get(name)
+  return entry.forms[form] if form in entry.forms else entry.definition
+
+
+def accepts(name: str, form: str, argument: str) -> bool:
+  """Whether a form takes the keyword argument."""
+  return argument in inspect.signature(function(name, form)).parameters
+
+
+def computes(name: str, form: str | None, case: cases.Case) -> bool:
+  """Whether the case is within what the mechanism and the form take."""
+  entry = catalogue.get(name)
+  form = definition(name) if form is None else form
+  needed = ["scale"] * (case.scale is not None)
+  needed += ["segment_ids"] * case.packed
+  needed += ["state"] * bool(case.split or form == "step")
+  if "state" in needed and entry.start is None:
+    return False
+  if not (entry.causal if case.causal else entry.full and form != "step"):
+    return False
+  if not all(accepts(name, form, argument) for argument in needed):
+    return False
+  # One's own mechanism may have as many key heads as query heads only.
+  return not (own(name) and (case.kv_heads or case.keys)) or _traces(
+      name, form, case
+  )
+
+
+def _traces(name: str, form: str, case: cases.Case) -> bool:
+  """Whether the form takes the shapes of the case."""
+  try:
+    with precision(case):
+      inputs = tuple(cases.make(name, case))
+      jax.eval_shape(lambda inputs: apply(name, form, case, inputs), inputs)
+  except (TypeError, ValueError):
+    return False
+  return True
+
+
+def options(name: str, form: str, case: cases.Case) -> dict[str, Any]:
+  """The keyword arguments of the case that are not arrays."""
+  chosen: dict[str, Any] = {}
+  if accepts(name, form, "causal") and form != "step":
+    chosen["causal"] = case.causal
+  if case.scale is not None:
+    chosen["scale"] = case.scale
+  if case.chunk is not None and accepts(name, form, "chunk"):
+    chosen["chunk"] = case.chunk
+  return chosen
+
+
+def blank(name: str, case: cases.Case) -> Any:
+  """The state before the first token."""
+  return catalogue.get(name).init(
+      case.batch,
+      case.kv_heads or case.heads,
+      case.width,
+      case.value_width,
+      capacity=case.sources,
+      dtype=case.dtype,
+  )
+
+
+def part(tree: Any, start: int, stop: int) -> Any:
+  return jax.tree.map(lambda x: x[:, start:stop], tree)
+
+
+def call(function, form, inputs, state, chosen):
+  """One call over all tokens of `inputs`; `step` is scanned over them."""
+  arrays, gates, ids = inputs
+  named = dict(gates) if ids is None else {**gates, "segment_ids": ids}
+  if form != "step":
+    given = {} if state is None else {"state": state}
+    result = function(*arrays, **named, **given, **chosen)
+    # One's own form may return its output alone.
+    return (result, None) if isinstance(result, jax.Array) else tuple(result)
+
+  def body(state, token):
+    arrays, named = jax.tree.map(lambda x: x[:, None], token)
+    out, state = function(*arrays, state=state, **named, **chosen)
+    return state, out[:, 0]
+
+  tokens = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), (arrays, named))
+  state, out = jax.lax.scan(body, state, tokens)
+  return jnp.moveaxis(out, 0, 1), state
+
+
+def apply(name: str, form: str, case: cases.Case, inputs, **extra):
+  """`(out, state)` of a form on the case; out of both halves if it is split."""
+  called = function(name, form)
+  chosen = {**options(name, form, case), **extra}
+  if not case.split and form != "step":
+    return call(called, form, inputs, None, chosen)
+  state, outs = blank(name, case), []
+  for start, stop in ((0, case.split), (case.split, case.length)):
+    if start < stop:
+      piece = part(tuple(inputs), start, stop)
+      out, state = call(called, form, piece, state, chosen)
+      outs.append(out)
+  return jnp.concatenate(outs, axis=1), state
+
+
+def oracle(name: str, case: cases.Case, inputs, **extra) -> np.ndarray:
+  """The output in float64, whole: by NumPy, or by the user's definition."""
+  arrays, gates, ids = inputs
+  arrays = [np.asarray(x, np.float64) for x in arrays]
+  chosen = dict(causal=case.causal, **extra)
+  if case.scale is not None:
+    chosen["scale"] = case.scale
+  if name in ORACLES:
+    return ORACLES[name](*arrays, segment_ids=ids, **gates, **chosen)
+  named = {key: np.asarray(gate, np.float64) for key, gate in gates.items()}
+  if ids is not None:
+    named["segment_ids"] = ids
+  with jax.enable_x64(True):
+    result = catalogue.get(name).definition(*arrays, **named, **chosen)
+    return np.asarray(getattr(result, "out", result))
+
+
+@functools.cache
+def values(name: str, form: str, case: cases.Case):
+  """`(inputs, out, state)` of a form on the inputs of a case, compiled."""
+  with precision(case):
+    inputs = cases.make(name, case)
+    run = jit(lambda inputs: apply(name, form, case, inputs), case)
+    out, state = run(tuple(inputs))
+    return inputs, np.asarray(out), jax.tree.map(np.asarray, state)
+
+
+def cotangent(case: cases.Case) -> np.ndarray:
+  """The seeded weights of the loss."""
+  shape = (case.batch, case.length, case.heads, case.value_width)
+  return np.random.default_rng(case.seed + 1).standard_normal(shape)
+
+
+def widened(case: cases.Case) -> cases.Case:
+  """The case in float64."""
+  return dataclasses.replace(case, dtype="float64")
+
+
+@functools.cache
+def derivatives(
+    name: str, form: str, case: cases.Case, exact: bool = False
+) -> Derivatives:
+  """Gradient, jvp and Hessian-vector product of a form, compiled as one.
+
+  With `exact`, in float64 at the inputs that the case has rounded.
+  """
+  with precision(case):
+    arrays, gates, ids = cases.make(name, case)
+  if exact:
+    case = widened(case)
+    arrays, gates = jax.tree.map(
+        lambda x: x.astype(case.dtype), (arrays, gates)
+    )
+  with precision(case):
+    place = (arrays, gates)
+    leaves, structure = jax.tree.flatten(place)
+    direction = jax.tree.unflatten(
+        structure, differences.directions(case.seed + 2, leaves)
+    )
+    weights = jnp.asarray(cotangent(case), case.dtype)
+    direction = jax.tree.map(lambda x: jnp.asarray(x, case.dtype), direction)
+
+    def run(place, direction):
+      def out(place):
+        return apply(name, form, case, (*place, ids))[0]
+
+      def loss(place):
+        return jnp.sum(out(place) * weights)
+
+      tangent = jax.jvp(out, (place,), (direction,))[1]
+      gradient = jax.grad(loss)
+      hessian = jax.jvp(gradient, (place,), (direction,))[1]
+      return Derivatives(gradient(place), tangent, hessian)
+
+    return jax.tree.map(np.asarray, jit(run, case)(place, direction))

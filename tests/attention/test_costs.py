@@ -1,0 +1,96 @@
+"""The closed-form products of every form are those its program executes.
+
+The closed form is written from the mathematics, the count is read from the
+traced program: they agree exactly, or one of them is wrong.
+"""
+
+import itertools
+
+import jax
+import pytest
+
+from lalm.attention import catalogue
+from lalm.measure import operations
+from tests.attention import cases
+from tests.attention import subject
+
+# Chunks that divide the length or not, exceed it, or are left to the form.
+SIZES = (
+    (1, None),
+    (7, 16),
+    (64, 16),
+    (65, 16),
+    (1000, 64),
+    (1024, None),
+    (4097, None),
+    (8192, 512),
+    (65_536, None),
+)
+CASES = tuple(
+    cases.Case(
+        f"{'causal' if causal else 'full'}, length {length}, chunk {chunk}",
+        length=length,
+        heads=3,
+        width=8,
+        value_width=5,
+        causal=causal,
+        chunk=chunk,
+        dtype="float32",
+    )
+    for (length, chunk), causal in itertools.product(SIZES, (True, False))
+)
+
+
+def _call(name, form, case):
+  """A function of arrays to trace, and their shapes."""
+  entry = catalogue.get(name)
+  tokens = 1 if form == "step" else case.length
+  (q, k, v), gates = jax.eval_shape(
+    lambda key: entry.inputs(
+      key, batch=case.batch, length=tokens, heads=case.heads,
+      width=case.width, value_width=case.value_width, dtype=case.dtype,
+    ),
+    jax.random.key(0),
+  )  # fmt: skip
+  chosen = subject.options(name, form, case)
+  state = None
+  if form == "step":
+    # The cost of a step is that of a cache with room for `length` tokens.
+    state = jax.eval_shape(lambda: subject.blank(name, case))
+
+  def out(q, k, v, gates, state):
+    given = {} if state is None else {"state": state}
+    result = entry.forms[form](q, k, v, **gates, **given, **chosen)
+    return getattr(result, "out", result)
+
+  return out, (q, k, v, gates, state)
+
+
+def _count(name, form, case, pass_):
+  """Products of one call, or of a call and its vjp, read on the jaxpr."""
+  out, shapes = _call(name, form, case)
+
+  def both(q, k, v, gates, state, cotangent):
+    value, pull = jax.vjp(lambda q, k, v: out(q, k, v, gates, state), q, k, v)
+    return value, pull(cotangent)
+
+  if pass_ == "forward":
+    return operations.count(out, *shapes).products
+  cotangent = jax.eval_shape(out, *shapes)
+  return operations.count(both, *shapes, cotangent).products
+
+
+@pytest.mark.parametrize("pass_", ("forward", "forward_backward"))
+@pytest.mark.cases(*CASES)
+def test_the_closed_form_is_the_number_of_products(
+    mechanism, form, case, pass_
+):
+  cost = catalogue.get(mechanism).cost(
+    form, pass_=pass_, batch=case.batch, length=case.length, heads=case.heads,
+    width=case.width, value_width=case.value_width, causal=case.causal,
+    chunk=case.chunk, dtype=case.dtype,
+  )  # fmt: skip
+  if cost is None and subject.own(mechanism):
+    pytest.skip(f"{mechanism} states no cost")
+  assert cost.products == _count(mechanism, form, case, pass_)
+  assert cost.products > 0 and cost.bytes > 0

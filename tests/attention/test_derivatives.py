@@ -1,0 +1,128 @@
+"""First and second derivatives of every form are those of its definition.
+
+Gradients meet two references. The oracle's central differences along seeded
+directions know nothing of JAX; the definition in float64 checks every element.
+"""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+
+from tests.attention import cases
+from tests.attention import subject
+from tests.attention.bounds import backward
+from tests.oracles import differences
+from tests.oracles.compare import assert_close
+
+SINGLE = cases.Case(
+    "causal, float32",
+    length=100,
+    heads=4,
+    kv_heads=2,
+    dtype="float32",
+    chunk=16,
+    margin=0.1,
+)
+EVERY = (*cases.DERIVATIVES, SINGLE)
+# Central differences lose about three (first) and six (second) digits.
+FIRST, SECOND = 1e-9, 1e-6
+
+
+@functools.cache
+def _differences(name: str, case: cases.Case):
+  """Tangent, directional gradients and second differences of the oracle."""
+  with subject.precision(case):
+    inputs = cases.make(name, case)
+  leaves, structure = jax.tree.flatten((inputs.arrays, inputs.gates))
+  leaves = [np.asarray(x, np.float64) for x in leaves]
+  weights = subject.cotangent(case)
+
+  def out(*leaves):
+    place = jax.tree.unflatten(structure, leaves)
+    return subject.oracle(name, case, (*place, inputs.segment_ids))
+
+  def loss(*leaves):
+    return np.sum(weights * out(*leaves))
+
+  # One direction in each array alone, so that none hides behind another.
+  alone = []
+  for seed in range(len(leaves)):
+    direction = [np.zeros_like(x) for x in leaves]
+    direction[seed] = differences.directions(10 + seed, leaves)[seed]
+    alone.append(direction)
+  along = differences.directions(case.seed + 2, leaves)
+  return (
+      alone,
+      differences.tangent(out, leaves, along),
+      [differences.tangent(loss, leaves, d) for d in alone],
+      [differences.second(loss, leaves, along, d) for d in alone],
+  )
+
+
+def _inner(tree, direction) -> float:
+  leaves = [np.asarray(x, np.float64) for x in jax.tree.leaves(tree)]
+  return sum(np.sum(x * d) for x, d in zip(leaves, direction, strict=True))
+
+
+def _assert_along(tree, directions, expected, bound, what):
+  """Inner products with each direction, relative to |x| for that array."""
+  for direction, value in zip(directions, expected, strict=True):
+    got = _inner(tree, direction)
+    size = max(
+        np.linalg.norm(np.asarray(x, np.float64))
+        for x, d in zip(jax.tree.leaves(tree), direction, strict=True)
+        if np.any(d)
+    )
+    error = abs(got - value) / max(size, abs(value), 1e-300)
+    assert error <= bound, f"{what}: {got} for {value}, error {error:.1e}"
+
+
+@pytest.mark.cases(*EVERY)
+def test_gradients_equal_central_differences_of_the_oracle(
+    mechanism, form, case
+):
+  got = subject.derivatives(mechanism, form, case)
+  alone, _, gradients, _ = _differences(mechanism, case)
+  bound = max(backward(case.dtype, case.length), FIRST)
+  _assert_along(got.gradient, alone, gradients, bound, "gradient")
+
+
+@pytest.mark.cases(*EVERY)
+def test_tangents_equal_central_differences_of_the_oracle(
+    mechanism, form, case
+):
+  got = subject.derivatives(mechanism, form, case)
+  tangent = _differences(mechanism, case)[1]
+  bound = max(backward(case.dtype, case.length), FIRST)
+  assert_close(got.tangent, tangent, bound, "tangent")
+
+
+@pytest.mark.cases(*EVERY)
+def test_hessian_products_equal_second_differences_of_the_oracle(
+    mechanism, form, case
+):
+  got = subject.derivatives(mechanism, form, case)
+  alone, _, _, seconds = _differences(mechanism, case)
+  bound = max(backward(case.dtype, case.length), SECOND)
+  _assert_along(got.hessian, alone, seconds, bound, "Hessian product")
+
+
+@pytest.mark.besides_itself
+@pytest.mark.cases(*EVERY)
+def test_derivatives_equal_those_of_the_definition_in_float64(
+    mechanism, form, case
+):
+  got = subject.derivatives(mechanism, form, case)
+  definition = subject.definition(mechanism)
+  exact = subject.derivatives(mechanism, definition, case, exact=True)
+  bound = backward(case.dtype, case.length)
+  for what in subject.Derivatives._fields:
+    pairs = zip(
+        jax.tree.leaves(getattr(got, what)),
+        jax.tree.leaves(getattr(exact, what)),
+        strict=True,
+    )
+    for number, (mine, theirs) in enumerate(pairs):
+      assert_close(mine, theirs, bound, f"{what} {number}")

@@ -1,0 +1,144 @@
+"""A wrong call raises `ValueError` with the argument, expected and got."""
+
+import re
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lalm.attention import catalogue
+from tests.attention import cases
+from tests.attention import subject
+
+pytestmark = pytest.mark.catalogued
+
+GOOD = cases.Case("good", length=7, batch=2, heads=2, dtype="float32")
+# What is wrong, the argument to name, and words for expected and got.
+WRONG = {
+  "queries of rank 3": ("q", lambda q, k, v: (q[0], k, v), ("4",)),
+  "keys of rank 5": ("k", lambda q, k, v: (q, k[None], v), ("4",)),
+  "values of rank 2": ("v", lambda q, k, v: (q, k, v[0, 0]), ("4",)),
+  "another batch": ("k", lambda q, k, v: (q, k[:1], v), ("2", "1")),
+  "another key width": ("k", lambda q, k, v: (q, k[..., :-1], v), ("6", "5")),
+  "values longer than keys": (
+    "v", lambda q, k, v: (q, k, jnp.concatenate([v, v], 1)), ()
+  ),
+  "other value heads": ("v", lambda q, k, v: (q, k, v[:, :, :1]), ("2", "1")),
+  "heads that do not divide": (
+    "k|heads",
+    lambda q, k, v: (
+      jnp.concatenate([q, q[:, :, :1]], 2), k, v
+    ),
+    ("2", "3"),
+  ),
+  "integer queries": ("q", lambda q, k, v: (q.astype(jnp.int32), k, v),
+                      ("float", "int32")),
+  "boolean values": ("v", lambda q, k, v: (q, k, v > 0), ("float", "bool")),
+  "complex keys": ("k", lambda q, k, v: (q, k.astype(jnp.complex64), v),
+                   ("float", "complex64")),
+}  # fmt: skip
+
+
+def _good(name, form):
+  """Arrays and keywords of a valid call."""
+  arrays, gates, _ = cases.make(name, GOOD)
+  named = dict(gates)
+  if form == "step":
+    arrays = tuple(x[:, :1] for x in arrays)
+    named = {key: x[:, :1] for key, x in named.items()}
+    named["state"] = subject.blank(name, GOOD)
+  return tuple(jnp.asarray(x) for x in arrays), named
+
+
+def _assert_says(error, argument, words):
+  text = str(error.value)
+  assert re.search(rf"\b({argument})\b", text), text
+  for word in ("expected", "got", *words):
+    assert word in text, f"{word!r} is not in {text!r}"
+  assert "\n" not in text
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_arrays_that_do_not_fit_are_named(mechanism, form, wrong):
+  argument, change, words = WRONG[wrong]
+  arrays, named = _good(mechanism, form)
+  catalogue.get(mechanism).forms[form](*arrays, **named)  # the good call
+  with pytest.raises(ValueError) as error:
+    catalogue.get(mechanism).forms[form](*change(*arrays), **named)
+  _assert_says(error, argument, words)
+
+
+@pytest.mark.parametrize("chunk", (0, -3))
+def test_a_chunk_below_one_is_named(mechanism, form, chunk):
+  if not subject.accepts(mechanism, form, "chunk"):
+    pytest.skip(f"{form} takes no chunk")
+  arrays, named = _good(mechanism, form)
+  with pytest.raises(ValueError) as error:
+    catalogue.get(mechanism).forms[form](*arrays, chunk=chunk, **named)
+  _assert_says(error, "chunk", (str(chunk), "1"))
+
+
+@pytest.mark.forms("parallel", "blockwise", "chunkwise", "recurrent")
+@pytest.mark.parametrize("keys", (5, 9))
+def test_causal_without_a_state_needs_as_many_keys(mechanism, form, keys):
+  arrays, named = _good(mechanism, form)
+  q, k, v = arrays
+  k, v = (jnp.concatenate([x, x], axis=1)[:, :keys] for x in (k, v))
+  with pytest.raises(ValueError) as error:
+    catalogue.get(mechanism).forms[form](q, k, v, **named)
+  _assert_says(error, "k|keys|S|causal", (str(keys), "7"))
+
+
+@pytest.mark.forms("step")
+@pytest.mark.parametrize("length", (0, 2))
+def test_step_takes_exactly_one_token(mechanism, form, length):
+  arrays, named = _good(mechanism, form)
+  arrays = tuple(jnp.tile(x, (1, 2, 1, 1))[:, :length] for x in arrays)
+  with pytest.raises(ValueError) as error:
+    catalogue.get(mechanism).forms[form](*arrays, **named)
+  _assert_says(error, "q|T|length|token|tokens", ("1", str(length)))
+
+
+def test_segment_ids_of_another_shape_are_named(mechanism, form):
+  arrays, named = _good(mechanism, form)
+  for ids in (np.zeros((2, 8), np.int32), np.zeros((7,), np.int32)):
+    with pytest.raises(ValueError) as error:
+      catalogue.get(mechanism).forms[form](*arrays, segment_ids=ids, **named)
+    _assert_says(error, "segment_ids", (str(ids.shape[-1]),))
+
+
+def test_segment_ids_that_are_not_integers_are_named(mechanism, form):
+  arrays, named = _good(mechanism, form)
+  ids = np.zeros(arrays[0].shape[:2], np.float32)
+  with pytest.raises(ValueError) as error:
+    catalogue.get(mechanism).forms[form](*arrays, segment_ids=ids, **named)
+  _assert_says(error, "segment_ids", ("int", "float32"))
+
+
+@pytest.mark.parametrize(
+    "name",
+    (
+        "sotfmax",
+        "",
+        "no.such.package:NAME",
+        "lalm.attention.catalogue:NO_SUCH_NAME",
+        "lalm.attention.catalogue:names",
+    ),
+)
+def test_an_unknown_mechanism_is_named_with_what_there_is(name):
+  with pytest.raises(ValueError) as error:
+    catalogue.get(name)
+  text = str(error.value)
+  assert repr(name) in text or name in text
+  assert "expected" in text and "got" in text
+  if ":" not in name:
+    for known in catalogue.names():
+      assert known in text
+
+
+@pytest.mark.parametrize("name", ("recurent", "", "Parallel"))
+def test_an_unknown_feature_map_is_not_called(name):
+  arrays, _ = _good("linear", "chunkwise")
+  with pytest.raises(ValueError) as error:
+    catalogue.get("linear").forms["chunkwise"](*arrays, feature_map=name)
+  _assert_says(error, "feature_map", (name,))

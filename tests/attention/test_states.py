@@ -1,0 +1,126 @@
+"""States: two halves equal the whole, whatever form computed each."""
+
+import jax
+import numpy as np
+import pytest
+
+from lalm.attention import catalogue
+from tests.attention import cases
+from tests.attention import subject
+from tests.attention.bounds import forward
+from tests.oracles.compare import assert_close
+
+STATE = cases.Case("state", split=1)
+HALVES = tuple(
+    case
+    for case in cases.FEATURES
+    if case.name in ("two halves", "two halves, packed, grouped heads")
+)
+
+
+def _run(name, form, case, inputs, state):
+  """A form from a given state over all of `inputs`, as one compiled call."""
+  function = subject.function(name, form)
+  chosen = subject.options(name, form, case)
+  run = subject.jit(
+      lambda inputs, state: subject.call(function, form, inputs, state, chosen),
+      case,
+  )
+  return run(tuple(inputs), state)
+
+
+def _equal_states(got, expected, bound):
+  got, expected = jax.tree.leaves(got), jax.tree.leaves(expected)
+  for number, (a, b) in enumerate(zip(got, expected, strict=True)):
+    if np.issubdtype(b.dtype, np.integer):
+      np.testing.assert_array_equal(a, b)
+    else:
+      assert_close(a, b, bound, f"leaf {number} of the state")
+
+
+@pytest.mark.cases(*HALVES)
+def test_two_halves_leave_the_state_of_the_whole(mechanism, form, case):
+  _, _, halves = subject.values(mechanism, form, case)
+  with subject.precision(case):
+    inputs = cases.make(mechanism, case)
+    blank = subject.blank(mechanism, case)
+    definition = subject.definition(mechanism)
+    _, whole = _run(mechanism, definition, case, inputs, blank)
+  _equal_states(halves, whole, forward(case.dtype, case.length))
+
+
+@pytest.mark.forms("step")
+@pytest.mark.cases(
+    cases.Case("prefill", split=30),
+    cases.Case("packed prefill", split=30, packed=True),
+)
+def test_prefill_by_any_form_then_steps_equal_the_whole(mechanism, form, case):
+  bound = forward(case.dtype, case.length)
+  with subject.precision(case):
+    inputs = cases.make(mechanism, case)
+    blank = subject.blank(mechanism, case)
+    first = subject.part(tuple(inputs), 0, case.split)
+    rest = subject.part(tuple(inputs), case.split, case.length)
+    expected = subject.oracle(mechanism, case, inputs)[:, case.split :]
+    for prefill in catalogue.get(mechanism).forms:
+      _, state = _run(mechanism, prefill, case, first, blank)
+      out, _ = _run(mechanism, form, case, rest, state)
+      assert_close(out, expected, bound, f"steps after {prefill}")
+
+
+@pytest.mark.cases(cases.Case("full from a state", causal=False, split=13))
+def test_a_full_call_from_a_state_sees_the_past_and_all_its_keys(
+    mechanism, form, case
+):
+  split = case.split
+  bound = forward(case.dtype, case.length)
+  with subject.precision(case):
+    inputs = cases.make(mechanism, case)
+    blank = subject.blank(mechanism, case)
+    first = subject.part(tuple(inputs), 0, split)
+    rest = subject.part(tuple(inputs), split, case.length)
+    _, state = _run(mechanism, form, case, first, blank)
+    out, _ = _run(mechanism, form, case, rest, state)
+    # Full attention of the last queries over every key is just that.
+    whole = ((inputs.arrays[0][:, split:], *inputs.arrays[1:]), {}, None)
+    expected = subject.oracle(mechanism, case, whole)
+  assert_close(out, expected, bound)
+
+
+@pytest.mark.cases(*HALVES[:1])
+def test_the_state_keeps_its_shapes_and_dtypes(mechanism, form, case):
+  with subject.precision(case):
+    blank = subject.blank(mechanism, case)
+  _, _, state = subject.values(mechanism, form, case)
+  assert jax.tree.structure(blank) == jax.tree.structure(state)
+  for before, after in zip(
+      jax.tree.leaves(blank), jax.tree.leaves(state), strict=True
+  ):
+    assert (before.shape, before.dtype) == (after.shape, after.dtype)
+
+
+@pytest.mark.cases(STATE)
+def test_states_of_narrow_inputs_are_summed_in_float32(mechanism, case):
+  for dtype in ("bfloat16", "float16", "float32"):
+    case = cases.dataclasses.replace(case, dtype=dtype)
+    state = subject.blank(mechanism, case)
+    for leaf in jax.tree.leaves(state):
+      if np.issubdtype(leaf.dtype, np.integer):
+        continue
+      # A cache holds the keys and values themselves, in their own dtype.
+      cached = leaf.shape[:2] == (case.batch, case.sources)
+      assert leaf.dtype == (dtype if cached else np.float32)
+
+
+@pytest.mark.cases(cases.Case("another segment", packed=True, split=8))
+def test_another_segment_forgets_the_state(mechanism, form, case):
+  with subject.precision(case):
+    inputs = cases.make(mechanism, case)
+    first = subject.part(tuple(inputs), 0, case.split)
+    rest = subject.part(tuple(inputs), case.split, case.length)
+    rest = (rest[0], rest[1], rest[2] + 100)
+    blank = subject.blank(mechanism, case)
+    _, state = _run(mechanism, form, case, first, blank)
+    out, _ = _run(mechanism, form, case, rest, state)
+    fresh = subject.oracle(mechanism, case, rest)
+  assert_close(out, fresh, forward(case.dtype, case.length))
