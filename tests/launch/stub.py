@@ -54,6 +54,7 @@ _NAMES = (
     "silent",
     "garbage",
     "odd",
+    "impostor",
     "flaky",
     "unplanned",
     "planless",
@@ -176,7 +177,9 @@ def _misbehave(name, replicate):
     os.write(1, b'{"event": "finished", "index": 0}\n\xff\x00{[[[' * 1000)
     print('{"event": "end"}')
   if name == "odd":
-    return {"status": "splendid", "key": "mine", "replicate": 99}
+    return {"status": "splendid"}
+  if name == "impostor":
+    return {"key": "mine", "replicate": 99, "point": {}, "experiment": "x"}
   if name == "flaky" and replicate == 0:
     os.kill(os.getpid(), signal.SIGKILL)
   return {}

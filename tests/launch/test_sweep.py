@@ -190,6 +190,15 @@ def test_garbage_on_standard_output_reaches_nobody(sweep, records):
   assert [r["status"] for r in records()] == ["ok"] * 12
 
 
+def test_whose_record_it_is_is_not_the_workers_word(sweep, records):
+  sweep("--config.mechanisms=impostor", "--config.lengths=16,64")
+  found = records()
+  assert len(found) == 6 and len({r["key"] for r in found}) == 2
+  assert {r["replicate"] for r in found} == {0, 1, 2}
+  assert {r["point"]["length"] for r in found} == {16, 64}
+  assert {r["experiment"] for r in found} == {"stub_sweep"}
+
+
 @pytest.mark.parametrize("name", ["wrong", "killed"])
 def test_no_length_above_a_failed_one_is_recorded_after_it(
     sweep, records, name
