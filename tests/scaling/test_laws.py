@@ -228,6 +228,16 @@ def test_a_small_growth_of_compile_time_is_no_law():
   assert time.exponent == pytest.approx(1, abs=1e-6)
 
 
+def test_a_growth_smaller_than_the_offset_leads_only_where_it_is_overhead():
+  seconds = 1 + 0.8 * N / N[-1]
+  whole = laws.fit(N, exact(seconds), overhead=False)
+  growth = laws.fit(N, exact(seconds), overhead=True)
+  assert whole.offset <= whole.coefficient * N[-1] ** whole.power
+  assert whole.exponent < 0.8
+  assert growth.exponent == pytest.approx(1, abs=1e-6)
+  assert growth.offset == pytest.approx(1, rel=1e-4)
+
+
 def test_compile_time_that_grows_for_good_is_a_law():
   found = laws.fit(N, exact(1 + 1e-3 * N), overhead=False, negligible=0.1)
   assert found.exponent == pytest.approx(1, abs=1e-6)
