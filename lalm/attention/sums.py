@@ -190,14 +190,18 @@ def _cut(x: Any, chunk: int, mode: str = "constant") -> Any:
   more = -x.shape[1] % chunk
   if more:
     x = jnp.pad(x, [(0, more if i == 1 else 0) for i in range(x.ndim)], mode)
+  if x.shape[0] == 1:  # a transpose would copy the array, a reshape does not
+    return x.reshape(-1, 1, chunk, *x.shape[2:])
   x = x.reshape(x.shape[0], -1, chunk, *x.shape[2:])
   return jnp.moveaxis(x, 1, 0)
 
 
 def _join(x: jax.Array, length: int) -> jax.Array:
   """Inverse of `_cut`: `[N, B, C, ...]` to `[B, T, ...]`."""
-  x = jnp.moveaxis(x, 0, 1)
-  return x.reshape(x.shape[0], -1, *x.shape[3:])[:, :length]
+  chunks, batch, chunk, *rest = x.shape
+  if batch > 1:
+    x = jnp.moveaxis(x, 0, 1)
+  return x.reshape(batch, chunks * chunk, *rest)[:, :length]
 
 
 def over_chunks(
