@@ -14,6 +14,7 @@ import sys
 from lalm import store
 from lalm.launch import command
 from lalm.launch import ledger
+from lalm.report import progress
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -40,6 +41,7 @@ EXPERIMENT = command.Experiment(
     target="lalm.measure.kernel:TARGET",
     catalogue="lalm.attention.catalogue",
     finish=finish,
+    progress=progress.Line(),
 )
 
 if __name__ == "__main__":

@@ -174,7 +174,7 @@ def by_chunk(call: Pieces, order: str, state: State, xs: Any) -> Any:
 
 
 class _Chunks(NamedTuple):
-  """Arrays cut along time, `[N, B, C, ...]`; `real` is False on padding."""
+  """Arrays cut along time, as `_cut` does; `real` is False on padding."""
 
   q: Any
   k: Any
@@ -184,31 +184,35 @@ class _Chunks(NamedTuple):
 
 
 def _cut(x: Any, chunk: int, mode: str = "constant") -> Any:
-  """Cuts `[B, T, ...]` into `[N, B, C, ...]`, padded to whole chunks."""
+  """Cuts `[B, T, ...]` into `[N, B, C, ...]`, padded to whole chunks.
+
+  A batch of one is left out, `[N, C, ...]`: XLA copies a whole array to move
+  even an axis of length 1.
+  """
   if x is None:
     return None
   more = -x.shape[1] % chunk
   if more:
     x = jnp.pad(x, [(0, more if i == 1 else 0) for i in range(x.ndim)], mode)
-  if x.shape[0] == 1:  # a transpose would copy the array, a reshape does not
-    return x.reshape(-1, 1, chunk, *x.shape[2:])
+  if x.shape[0] == 1:
+    return x.reshape(-1, chunk, *x.shape[2:])
   x = x.reshape(x.shape[0], -1, chunk, *x.shape[2:])
   return jnp.moveaxis(x, 1, 0)
 
 
-def _join(x: jax.Array, length: int) -> jax.Array:
-  """Inverse of `_cut`: `[N, B, C, ...]` to `[B, T, ...]`."""
-  chunks, batch, chunk, *rest = x.shape
+def _join(x: jax.Array, batch: int, length: int) -> jax.Array:
+  """Inverse of `_cut`: to `[B, T, ...]`."""
   if batch > 1:
     x = jnp.moveaxis(x, 0, 1)
-  return x.reshape(batch, chunks * chunk, *rest)[:, :length]
+  rest = x.shape[-2:]
+  return x.reshape(batch, -1, *rest)[:, :length]
 
 
 def over_chunks(
     call, body, q, k, v, causal, scale, ids, normalize, chunk
 ) -> contract.Result:
   """Runs `body` over chunks with the state carried between them."""
-  length, keys = q.shape[1], k.shape[1]
+  (batch, length), keys = q.shape[:2], k.shape[1]
   real = None
   if keys % chunk:
     real = _cut(jnp.arange(-(-keys // chunk) * chunk)[None] < keys, chunk)
@@ -226,17 +230,24 @@ def over_chunks(
     state, until = run("causal", call.state, xs, lambda sums: sums)
     empty = jax.tree.map(jnp.zeros_like, call.state)
     _, after = run("after", empty, xs, lambda sums: sums)
-    out = jax.vmap(output)(add(until, after))
-  return contract.Result(_join(out, length), state)
+    # Chunks of a single sequence stand where a batch does.
+    out = (jax.vmap(output) if batch > 1 else output)(add(until, after))
+  return contract.Result(_join(out, batch, length), state)
 
 
 def _run(call, body, order, state, xs: _Chunks, output) -> Any:
   """Scans `body` over chunks; its inside is recomputed when differentiated."""
+  single = state.S.shape[0] == 1
 
   def chunk(state: State, xs: _Chunks) -> Any:
+    if single:
+      xs = jax.tree.map(lambda x: x[None], xs)
+    elif xs.real is not None:
+      xs = xs._replace(real=xs.real[None])
     arrays = call.heads_first(xs.q, xs.k, xs.v, xs.real)
     state, sums = body(call, order, state, (*arrays, xs.ids))
-    return state, None if output is None else output(sums)
+    out = None if output is None else output(sums)
+    return state, jax.tree.map(lambda x: x[0], out) if single else out
 
   chunk = jax.checkpoint(chunk, prevent_cse=False)
   return lax.scan(chunk, state, xs, reverse=order == "after")

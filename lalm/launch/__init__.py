@@ -10,7 +10,6 @@ process which dies, hangs or runs out of memory costs the sweep one point.
   budget          what fits in memory and in the time allowed
   ledger          what is recorded already; records are added once
   child           one worker process and the conversation with it
-  progress        how far a sweep is, on one line
   supervisor      replicates, one worker process after the other
   command         all of it, ending in an exit status
 """

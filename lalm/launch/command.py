@@ -16,7 +16,6 @@ from lalm.launch import budget
 from lalm.launch import flags
 from lalm.launch import grid
 from lalm.launch import ledger
-from lalm.launch import progress
 from lalm.launch import schema
 from lalm.launch import signals
 from lalm.launch import supervisor
@@ -35,6 +34,7 @@ class Experiment(NamedTuple):
     catalogue: module with `names()` and `get(name)`.
     finish: called with the device's folder when all is recorded, one process
       at a time; writes what follows from the records.
+    progress: called after each point.
   """
 
   name: str
@@ -43,6 +43,7 @@ class Experiment(NamedTuple):
   target: str
   catalogue: str
   finish: Callable[[pathlib.Path], None]
+  progress: Callable[[supervisor.Progress], None] = lambda _: None
 
 
 def run(argv: Sequence[str], experiment: Experiment) -> int:
@@ -92,22 +93,20 @@ def _run(argv: Sequence[str], experiment: Experiment) -> int:
   records = ledger.Ledger(folder)
   for line in records.damage:
     _say(experiment, line)
-  with progress.Line(sys.stderr) as shown:
-    sweep = supervisor.Supervisor(
-        plans,
-        settings,
-        records,
-        experiment=experiment.name,
-        target=experiment.target,
-        environment=found.environment,
-        deadline=started + settings["budget"],
-        progress=shown.show,
-    )
-    if not request.dry_run:
-      _measure(experiment, settings, found, folder, sweep)
+  sweep = supervisor.Supervisor(
+      plans,
+      settings,
+      records,
+      experiment=experiment.name,
+      target=experiment.target,
+      environment=found.environment,
+      deadline=started + settings["budget"],
+      progress=experiment.progress,
+  )
   if request.dry_run:
     print(describe(plans, settings, sweep))
     return 0
+  _measure(experiment, settings, found, folder, sweep)
   return _conclude(experiment, folder, sweep)
 
 

@@ -22,7 +22,6 @@ from lalm.launch import grid
 from lalm.launch import ledger
 from lalm.launch.budget import Plan
 from lalm.launch.failures import Failures
-from lalm.launch.progress import Progress
 from lalm.launch.schema import Settings
 
 SCHEMA = 1  # version of a record's fields
@@ -31,6 +30,22 @@ _PATIENCE = 10  # times its predicted seconds the calls of a point may take
 # What tells where a point was measured; a failure tells it too.
 _WHERE = ("machine", "device", "versions")
 _STATUSES = ("ok", *ledger.FAILED)
+
+
+class Progress(NamedTuple):
+  """How far a sweep is.
+
+  Attributes:
+    done: visits to a point that are over, in this run.
+    total: visits in all, as far as can be seen; `done` in the last report.
+    seconds_left: until the end, predicted.
+    point: the one visited last, in a few words.
+  """
+
+  done: int
+  total: int
+  seconds_left: float
+  point: str
 
 
 class Decision(NamedTuple):
@@ -142,7 +157,9 @@ class Supervisor:
     self._progress = progress
     self._deadline = deadline
     self._memory = budget.available_bytes()
-    self._visits = 0
+    self._visits = self._total = 0
+    self._visited = ""
+    self._kept: list[int] = []
     self.failures = Failures(self._plans, records)
     self.point_budget: float = settings["point_budget"]
 
@@ -198,6 +215,8 @@ class Supervisor:
         self._add(index, 0, {"status": status, "reason": reason})
     for replicate in range(self._settings["replicates"]):
       self._replicate(replicate, ready)
+    if self._visited and self._visits < self._total:
+      self._progress(Progress(self._visits, self._visits, 0.0, self._visited))
 
   def _times(self, index: int, replicate: int) -> int:
     """How many replicates of a point, from this one on, may be measured."""
@@ -241,6 +260,14 @@ class Supervisor:
         for index, decision in enumerate(decisions)
         if decision.action in ("measure", "skipped")
     ]
+    self._kept = [
+        index
+        for index, decision in enumerate(decisions)
+        if decision.action != "over_budget"
+    ]
+    self._total = self._visits + sum(
+        self._times(index, replicate) for index in self._kept
+    )
     if todo:
       order = visiting_order(todo, self._settings["seed"], replicate)
       self._measure(replicate, order, ready)
@@ -263,7 +290,6 @@ class Supervisor:
     """Measures points, as long as there is time."""
     job = self._job(replicate, todo)
     waiting = list(todo)
-    total = self._visits + sum(self._times(i, replicate) for i in todo)
 
     def wanted(index: int) -> bool:
       return not self.failures.blocked(index, replicate)
@@ -280,7 +306,7 @@ class Supervisor:
           self._add(answer.position, replicate, answer.fields, answer.ready)
           self._learn(answer)
           self._visits += 1
-          self._tell(answer.position, waiting, replicate, total)
+          self._tell(answer.position, waiting, replicate)
 
   def _job(self, replicate: int, todo: Sequence[int]) -> conversation.Job:
     gated = all(
@@ -344,19 +370,18 @@ class Supervisor:
         made, answer.fields, answer.seconds, self.point_budget
     )
 
-  def _tell(
-      self, index: int, waiting: Sequence[int], replicate: int, total: int
-  ) -> None:
+  def _tell(self, index: int, waiting: Sequence[int], replicate: int) -> None:
     left = sum(self._plans[i].cost(self.point_budget) for i in waiting)
     later = self._settings["replicates"] - replicate - 1
     if later:
       left += later * budget.START + sum(
-          self._times(i, replicate + 1) * made.cost(self.point_budget)
-          for i, made in enumerate(self._plans)
+          self._times(i, replicate + 1) * self._plans[i].cost(self.point_budget)
+          for i in self._kept
       )
     left = min(left, max(0.0, self._deadline - time.monotonic()))
-    label = grid.label(self._plans[index].point)
-    self._progress(Progress(self._visits, total, left, label))
+    self._visited = grid.label(self._plans[index].point)
+    total = max(self._total, self._visits)
+    self._progress(Progress(self._visits, total, left, self._visited))
 
 
 def _checked(fields: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -10,7 +10,6 @@ import pytest
 
 from lalm.launch import budget
 from lalm.launch import command
-from lalm.launch import progress
 from lalm.launch import supervisor
 from tests.launch import stub
 from tests.launch import stub_sweep
@@ -384,16 +383,16 @@ def test_a_share_without_points_does_nothing_and_is_no_failure(sweep, folder):
 
 
 def test_progress_counts_up_to_the_whole_and_its_time_left_goes_to_zero(
-    tmp_path, monkeypatch
+    tmp_path,
 ):
   seen = []
-  monkeypatch.setattr(
-      progress.Line, "show", lambda self, state: seen.append(state)
-  )
+  experiment = stub_sweep.EXPERIMENT._replace(progress=seen.append)
   argv = ["x", f"--out={tmp_path}", "--config.mechanisms=steady,wrong"]
-  command.run(argv, stub_sweep.EXPERIMENT)
-  assert [p.done for p in seen] == list(range(1, len(seen) + 1))
-  assert seen[-1].done <= seen[-1].total
+  command.run(argv, experiment)
+  visits = len({p.done for p in seen})
+  assert [p.done for p in seen[:visits]] == list(range(1, visits + 1))
+  assert all(p.done <= p.total for p in seen)
+  assert seen[-1].done == seen[-1].total == visits
   assert all(p.seconds_left >= 0 for p in seen)
   assert seen[-1].seconds_left < seen[0].seconds_left
   assert all("forward n=" in p.point for p in seen)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from lalm import scaling
+from lalm.scaling import reading
 from tests.oracles import costs
 
 N = costs.LENGTHS.astype(float)
@@ -162,6 +163,28 @@ def test_what_is_missing_or_not_a_number_is_left_out():
   assert found["exponent"] == pytest.approx(2, abs=1e-6)
   assert found["verdict"] == "quadratic"
   json.dumps(scaling.derive(records), allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    "value", [None, True, "1", 0, -1, float("inf"), float("nan"), [1]]
+)
+def test_what_is_no_positive_number_is_missing(value):
+  assert np.isnan(reading.number(value))
+  assert reading.number(3) == 3
+
+
+def test_memory_is_weighed_by_its_floor_of_noise():
+  """A floor of 20 MiB drowns the small sizes; the large ones decide."""
+  rng = np.random.default_rng(1)
+  records = costs.records(np.tile(LINEAR, (5, 1)))
+  for line in records:
+    floor = rng.uniform(0, 20 * 2**20)
+    size = 32 * line["point"]["length"] ** 2
+    line["memory"] = {"peak_bytes": int(size + floor)}
+  found = the_law(records, "memory")
+  low, high = found["exponent_ci"]
+  assert low < 2 < high and high - low < 0.2
+  assert found["verdict"] == "quadratic"
 
 
 def test_a_quantity_that_no_record_has_has_no_law():
