@@ -16,6 +16,7 @@ from lalm.launch import budget
 from lalm.launch import flags
 from lalm.launch import grid
 from lalm.launch import ledger
+from lalm.launch import planning
 from lalm.launch import schema
 from lalm.launch import signals
 from lalm.launch import supervisor
@@ -88,7 +89,7 @@ def _run(argv: Sequence[str], experiment: Experiment) -> int:
   points = grid.share(grid.points(settings, found.mechanisms), request.worker)
   flags.check_out(request.out, create=not request.dry_run)
   machine = str(found.environment.get("machine", ""))
-  plans = supervisor.plan(points, settings, experiment.target, machine)
+  plans = planning.plan(points, settings, experiment.target, machine)
   folder = request.out / found.device
   records = ledger.Ledger(folder)
   for line in records.damage:
