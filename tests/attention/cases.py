@@ -120,16 +120,21 @@ PRECISIONS = tuple(
 )
 
 
-def segment_ids(batch: int, length: int, split: int) -> np.ndarray:
+def segment_ids(
+    batch: int, length: int, split: int, seed: int = 0
+) -> np.ndarray:
   """Non-decreasing ids, none zero, with gaps; documents of length 1 too.
 
-  Row 0 has a document that spans the split, row 1 one that begins there.
+  Row 0 has a document that spans the split, row 1 one that begins there. A
+  seed other than 0 begins documents anywhere else too.
   """
   begins = np.zeros((batch, length), bool)
   for place in (3, 8, 16, 17, 29):
     begins[0::2, place : place + 1] = True
   for place in (split, 7, 25):
     begins[1::2, place : place + 1] = True
+  if seed:
+    begins |= np.random.default_rng(seed).random(begins.shape) < 0.07
   if split:
     begins[0::2, split] = False
   return (2 + 3 * np.cumsum(begins, axis=1)).astype(np.int32)
@@ -169,7 +174,7 @@ def make(name: str, case: Case) -> Inputs:
   k, v = (x[:, : case.sources, :kv_heads] for x in (k, v))
   ids = None
   if case.packed:
-    ids = segment_ids(case.batch, case.length, case.split)
+    ids = segment_ids(case.batch, case.length, case.split, case.seed)
   arrays = tuple(np.asarray(x) for x in (q, k, v))
   if case.margin:
     arrays = tuple(x + case.margin * np.sign(x) for x in arrays)

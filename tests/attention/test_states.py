@@ -124,3 +124,17 @@ def test_another_segment_forgets_the_state(mechanism, form, case):
     out, _ = _run(mechanism, form, case, rest, state)
     fresh = subject.oracle(mechanism, case, rest)
   assert_close(out, fresh, forward(case.dtype, case.length))
+
+
+@pytest.mark.parametrize("form", ("parallel", "blockwise", "step"))
+def test_a_cache_that_overflows_gives_nan_and_not_a_wrong_value(form):
+  case = cases.Case("overflow", length=5, dtype="float32")
+  inputs = cases.make("softmax", case)
+  blank = catalogue.get("softmax").init(
+      case.batch, case.heads, case.width, case.value_width,
+      capacity=7, dtype=case.dtype,
+  )  # fmt: skip
+  out, state = _run("softmax", form, case, inputs, blank)
+  assert np.all(np.isfinite(out))
+  out, _ = _run("softmax", form, case, inputs, state)
+  assert np.all(np.isnan(np.asarray(out)[:, 2:]))
