@@ -141,3 +141,17 @@ def test_without_a_mark_to_reset_a_fresh_process_tells_and_says_so():
   assert found["method"] == "ru_maxrss"
   # A lower bound: what importing took beyond what it kept does not count.
   assert 512 - 100 < found["bytes"] / _MIB < 512 + 8
+
+
+@_LINUX
+def test_a_small_peak_is_the_largest_of_a_few_readings(monkeypatch):
+  readings = [5, 40, 7, 9]
+  monkeypatch.setattr(memory, "_high_water", lambda call: readings.pop(0))
+  assert memory.peak(lambda: None).bytes == 40
+
+
+@_LINUX
+def test_a_large_peak_is_read_once(monkeypatch):
+  calls = []
+  memory.peak(lambda: calls.append(_allocate(300)))
+  assert len(calls) == 1
