@@ -97,7 +97,7 @@ def describe() -> dict[str, Any]:
 
 
 def revision() -> str | None:
-  """The git revision of this code, "+" where it was changed; None if unknown."""
+  """The git revision of this code, "+" if it was changed; None if unknown."""
   root = pathlib.Path(lalm.__file__).resolve().parents[1]
   top = _git(root, "rev-parse", "--show-toplevel")
   head = _git(root, "rev-parse", "HEAD")

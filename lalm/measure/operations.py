@@ -2,9 +2,9 @@
 
 *Products* are the 2mnk multiplications and additions of every `dot_general`
 and convolution that is executed; *element-wise* operations, one for each
-element an arithmetic primitive writes (or a reduction reads), are counted apart.
-Where loops repeat a body the count is multiplied by the trip count, which must
-be readable before anything runs:
+element an arithmetic primitive writes (or a reduction reads), are counted
+apart. Where loops repeat a body the count is multiplied by the trip count,
+which must be readable before anything runs:
 
   scan                its length times its body
   while               a counter with a known start, step and bound; else raises

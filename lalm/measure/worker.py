@@ -25,8 +25,8 @@ The answers, in the order of the points, "end" last in both tasks:
 
 An exception costs its own point only: the record then holds status, reason,
 point and replicate. Whatever else is printed goes to standard error. The
-process exits when standard input ends before a job, and when its parent is gone;
-standard input may be closed or left open once the job is written.
+process exits when standard input ends before a job, and when its parent is
+gone; standard input may be closed or left open once the job is written.
 """
 
 import importlib
