@@ -205,32 +205,34 @@ def sample(
   count = np.isfinite(values).sum(axis=0)
   unit = np.hypot(shape, floor / TYPICAL)
   spread = np.sqrt(median_variance(count) / median_variance(workers))
-  freedom = count.sum() - lengths - (0 if floor else workers - 1)
+  known = plain, shape, unit * spread
   if exact and (np.isnan(values) | (values == plain)).all():
-    known = (0.0, math.inf, 0.0, workers, None)
-    return Sample(plain, shape, unit * spread, *known)
+    return Sample(*known, 0.0, math.inf, 0.0, workers, None)
+  freedom = count.sum() - lengths - (0 if floor else workers - 1)
   if workers < 2 or freedom < 1:
-    nothing = (None, math.inf, 0.0, workers, None)
-    return Sample(plain, shape, unit * spread, *nothing)
-  if floor:
-    off = _tamed((aligned - shape) / unit)
-    aligned = shape + off * unit
-  else:
-    off = _tamed(np.log(aligned / shape))
-    aligned = shape * np.exp(off)
-  residual = np.nansum(off**2) / freedom
+    return Sample(*known, None, math.inf, 0.0, workers, None)
+  off, aligned = _residuals(aligned, shape, unit if floor else None)
   common = 0.0 if floor else np.var(np.log(factor), ddof=1)
   return Sample(
-      plain,
-      shape,
-      unit * spread,
-      float(median_variance(workers) * residual),
+      *known,
+      float(median_variance(workers) * np.nansum(off**2) / freedom),
       float(freedom),
       float(median_variance(workers) * common),
       workers,
       resample(aligned * factor, aligned),
       relative=not floor,
   )
+
+
+def _residuals(
+    aligned: np.ndarray, shape: np.ndarray, unit: np.ndarray | None
+) -> tuple[np.ndarray, np.ndarray]:
+  """Tamed residuals, in `unit` or as log ratios, and the values they make."""
+  if unit is None:
+    off = _tamed(np.log(aligned / shape))
+    return off, shape * np.exp(off)
+  off = _tamed((aligned - shape) / unit)
+  return off, shape + off * unit
 
 
 def _tamed(residuals: np.ndarray) -> np.ndarray:

@@ -147,21 +147,26 @@ def fit(
     reason = "one worker: no noise to judge by"
   else:
     verdict, reason = verdicts.decide(inner, wide, abscissa)
-  offset, linear, leading = fits.coefficients(problem, laws.chosen, laws.target)
-  power = laws.chosen.power
-  top = abscissa[-1]
-  unit = top * np.log(top) if power is None else top**power
   return Law(
       laws.exponent,
       inner,
       fits.fit_terms(lengths, data.shape, data.scale),
-      offset,
-      linear / top,
-      leading / unit,
-      power,
+      *_stated(laws, float(abscissa[-1])),
       verdict,
       reason,
       against,
       abscissa,
       slopes,
   )
+
+
+def _stated(
+    laws: inversion.Family, top: float
+) -> tuple[float, float, float, float | None]:
+  """Offset, linear and leading coefficient, power of the law of most weight."""
+  offset, linear, leading = fits.coefficients(
+      laws.problem, laws.chosen, laws.target
+  )
+  power = laws.chosen.power
+  unit = top * np.log(top) if power is None else top**power
+  return offset, linear / top, float(leading / unit), power
