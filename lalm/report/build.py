@@ -1,0 +1,58 @@
+"""Writes the tables and figures of a results folder."""
+
+import pathlib
+from typing import NamedTuple
+
+from lalm import store
+from lalm.report import results, tables
+
+EXTRA = (
+    "no figure: matplotlib is not installed; python3 -m pip install"
+    ' "lalm[report]"'
+)
+
+
+class Built(NamedTuple):
+  """What was written, and the line that says why a figure was not."""
+
+  results: results.Results
+  paths: tuple[pathlib.Path, ...]
+  problem: str = ""
+
+
+def build(folder: str | pathlib.Path) -> Built:
+  """Writes `table.{md,csv,tex}` and `figures/scaling*.{svg,pdf,png}`.
+
+  Args:
+    folder: the `DIR/<device>` of a run. The newest machine and setting is
+      drawn as `scaling`, older ones as `scaling_2` and so on.
+
+  Returns:
+    The results read, the paths written, tables first, and a line in `problem`
+    where matplotlib is missing: the tables need none.
+
+  Raises:
+    results.Missing: the folder holds no records.
+    store.StoreError: a file cannot be written.
+  """
+  found = results.load(folder)
+  paths = []
+  for ending, write in (
+      ("md", tables.markdown),
+      ("csv", tables.comma_separated),
+      ("tex", tables.latex),
+  ):
+    paths.append(found.folder / f"table.{ending}")
+    store.replace(paths[-1], write(found))
+  try:
+    from lalm.report import figure  # matplotlib is an extra
+  except ModuleNotFoundError as error:
+    if (error.name or "").partition(".")[0] != "matplotlib":
+      raise
+    return Built(found, tuple(paths), EXTRA)
+  for rank, group in enumerate(found.groups, 1):
+    name = "scaling" if rank == 1 else f"scaling_{rank}"
+    for ending, content in figure.render(group, found.environment).items():
+      paths.append(found.folder / "figures" / f"{name}.{ending}")
+      store.replace(paths[-1], content)
+  return Built(found, tuple(paths))

@@ -1,0 +1,85 @@
+"""A sweep's progress in one line: points done, elapsed, time left."""
+
+import sys
+import time
+from typing import Callable, Protocol, TextIO
+
+_WIDTH = 79  # characters
+_TERMINAL, _FILE = 0.1, 15.0  # seconds between two lines
+
+
+class Step(Protocol):
+  """How far a sweep is: visits over and in all, seconds left, the last point.
+
+  `lalm.launch.supervisor.Progress` is one.
+  """
+
+  @property
+  def done(self) -> int:
+    """Visits that are over."""
+
+  @property
+  def total(self) -> int:
+    """Visits in all."""
+
+  @property
+  def seconds_left(self) -> float:
+    """Until the end, predicted."""
+
+  @property
+  def point(self) -> str:
+    """What was visited last."""
+
+
+class Line:
+  """Shows each step: a terminal's line is rewritten, a file gets one at times.
+
+  Called with a step. The first and the last are always shown; output that
+  cannot be written is dropped, a sweep never ends for it.
+
+  Args:
+    stream: where to write; standard error unless given.
+    clock: seconds, monotonic.
+  """
+
+  def __init__(
+      self,
+      stream: TextIO | None = None,
+      clock: Callable[[], float] = time.monotonic,
+  ) -> None:
+    self._stream = sys.stderr if stream is None else stream
+    self._clock = clock
+    self._begun = clock()
+    self._shown = -float("inf")
+
+  def __call__(self, step: Step) -> None:
+    """Shows the step, unless another was shown a moment ago."""
+    now, last = self._clock(), step.done >= step.total
+    try:
+      terminal = self._stream.isatty()
+      if not last and now - self._shown < (_TERMINAL if terminal else _FILE):
+        return
+      self._shown = now
+      words = line(step, now - self._begun)
+      end = "\n" if last or not terminal else ""
+      start = f"\r{words:{_WIDTH}}" if terminal else words
+      self._stream.write(start + end)
+      self._stream.flush()
+    except (OSError, ValueError):  # the reader is gone, or the stream closed
+      pass
+
+
+def line(step: Step, elapsed: float) -> str:
+  """`[ 12/180]  0:42 elapsed, 2:10 left  softmax.parallel ...`."""
+  count = f"[{step.done:{len(str(step.total))}}/{step.total}]"
+  times = f"{clock(elapsed)} elapsed, {clock(step.seconds_left)} left"
+  return f"{count}  {times}  {step.point}"[:_WIDTH]
+
+
+def clock(seconds: float) -> str:
+  """`2:05`, from an hour on `1:02:05`."""
+  minutes, rest = divmod(max(0, round(seconds)), 60)
+  hours, minutes = divmod(minutes, 60)
+  if hours:
+    return f"{hours}:{minutes:02d}:{rest:02d}"
+  return f"{minutes}:{rest:02d}"
