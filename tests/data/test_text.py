@@ -25,12 +25,12 @@ def test_a_short_corpus_is_repeated(tmp_path):
 
 
 def test_a_folder_is_read_in_the_order_of_its_paths(tmp_path):
-  (tmp_path / "b").mkdir()
-  (tmp_path / "b" / "one.txt").write_bytes(b"2")
-  (tmp_path / "c.txt").write_bytes(b"3")
-  (tmp_path / "a.txt").write_bytes(b"1")
+  (tmp_path / "k").mkdir()
+  for name in ("m", "k/b", "c", "z", "k/a", "f", "q", "a", "t", "h"):
+    (tmp_path / name).write_text(name[-1])
   (tmp_path / ".hidden").write_bytes(b"X" * 100)
-  assert bytes(text.corpus_bytes(str(tmp_path), 6)) in b"123" * 3
+  found = bytes(text.corpus_bytes(str(tmp_path), 10))
+  assert found in b"acfhabmqtz" * 2
 
 
 def test_the_default_corpus_is_the_sources_of_the_standard_library():

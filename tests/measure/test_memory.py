@@ -77,6 +77,18 @@ def test_memory_that_an_arena_keeps_is_given_back_before_the_next_reading():
 
 
 @_LINUX
+def test_holes_between_what_is_kept_are_given_back_too():
+  memory.settle()
+  buffers = [_allocate(1) for _ in range(64)]
+  kept = buffers[::2]
+  del buffers
+  memory.expose()
+  found = memory.peak(lambda: [_allocate(1) for _ in range(32)])
+  assert abs(found.bytes / _MIB - 32) < 4
+  assert len(kept) == 32
+
+
+@_LINUX
 def test_the_temporary_of_a_compiled_function_is_seen():
   rows = 2**13  # the product of two narrow factors: 256 MiB, summed away
   narrow = jnp.ones((rows, 8))
