@@ -1,0 +1,29 @@
+"""The same attention by this library and by others, in one run."""
+
+from ml_collections import config_dict
+
+
+def get_config() -> config_dict.ConfigDict:
+  """The fields of a sweep; `--help` of the experiment explains each."""
+  config = config_dict.ConfigDict()
+  config.mechanisms = ("softmax", "linear")
+  config.forms = ()  # every library that imports
+  config.lengths = (1024, 2048, 4096, 8192, 16384, 32768, 65536)
+  config.passes = ("forward", "forward_backward")
+
+  config.batch = 1
+  config.heads = 8
+  config.width = 64
+  config.value_width = 64
+  config.dtype = "float32"
+  config.causal = True
+  config.chunk = 0  # the form's own
+
+  config.replicates = 5
+  config.point_budget = 1.5  # seconds
+  config.budget = 900.0  # seconds
+  config.allowance = 60.0  # seconds
+
+  config.corpus = ""  # the sources of Python's standard library
+  config.seed = 0
+  return config

@@ -1,0 +1,48 @@
+"""The same attention by this library and by others: ratios of time.
+
+  python3 -m experiments.peer_comparison [--config=FILE]
+      [--config.FIELD=VALUE] [--out=DIR] [--worker=i/n] [--dry_run] [--help]
+
+Mechanisms are the works `softmax` and `linear`, forms the libraries (`lalm`,
+`torch`, `jax.nn`, `jla`). Writes DIR/<device>/: config.json, environment.json,
+records.jsonl, table.md. With `--config.causal=False` and the same DIR the table
+gains the full forms.
+"""
+
+import json
+import pathlib
+import sys
+
+from lalm import store
+from lalm.launch import command
+from lalm.report import peers as table
+
+_ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+def finish(folder: pathlib.Path) -> None:
+  """Writes the table of a device's folder and prints it."""
+  from lalm.measure import peers  # needs JAX, so only at the end
+
+  records = store.load(folder / "records.jsonl").records
+  environment = json.loads((folder / "environment.json").read_text())
+  lines = table.ratios(
+      records, {work: peers.missing(work) for work in peers.names()}
+  )
+  text = table.markdown(lines, table.heading(records, environment))
+  store.replace(folder / "table.md", text)
+  print(text)
+  print(f"table: {folder / 'table.md'}")
+
+
+EXPERIMENT = command.Experiment(
+    name="peer_comparison",
+    summary=__doc__.partition("\n")[0],
+    config=_ROOT / "configs" / "peer_comparison.py",
+    target="lalm.measure.peers:TARGET",
+    catalogue="lalm.measure.peers",
+    finish=finish,
+)
+
+if __name__ == "__main__":
+  sys.exit(command.run(sys.argv, EXPERIMENT))
