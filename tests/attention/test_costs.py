@@ -94,3 +94,12 @@ def test_the_closed_form_is_the_number_of_products(
     pytest.skip(f"{mechanism} states no cost")
   assert cost.products == _count(mechanism, form, case, pass_)
   assert cost.products > 0 and cost.bytes > 0
+
+
+@pytest.mark.forms("blockwise")
+@pytest.mark.parametrize("pass_", ("forward", "forward_backward"))
+@pytest.mark.cases(cases.Case("causal", length=65_536, chunk=None))
+def test_causal_blocks_of_the_future_are_skipped(mechanism, form, case, pass_):
+  full = cases.dataclasses.replace(case, causal=False)
+  half = _count(mechanism, form, case, pass_)
+  assert half <= 0.52 * _count(mechanism, form, full, pass_)
