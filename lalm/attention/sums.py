@@ -36,6 +36,7 @@ Sums = tuple[jax.Array, jax.Array]
 
 
 def add(a: Sums, b: Sums) -> Sums:
+  """Returns the sums over the keys of both."""
   return a[0] + b[0], a[1] + b[1]
 
 
@@ -209,9 +210,31 @@ def _join(x: jax.Array, batch: int, length: int) -> jax.Array:
 
 
 def over_chunks(
-    call, body, q, k, v, causal, scale, ids, normalize, chunk
+    call: Pieces,
+    body: Callable,
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    causal: bool,
+    scale: Any,
+    ids: Any,
+    normalize: bool,
+    chunk: int,
 ) -> contract.Result:
-  """Runs `body` over chunks with the state carried between them."""
+  """Returns what a form returns, by `body` over chunks of C tokens.
+
+  Args:
+    call: the pieces, and the state before the first token.
+    body: `by_token` or `by_chunk`.
+    q: queries `[B, T, H, K]`.
+    k: keys `[B, S, G, K]`.
+    v: values `[B, S, G, V]`.
+    causal: whether query t sees keys up to t only.
+    scale: of the scores, or None.
+    ids: document ids `[B, T]` or None.
+    normalize: whether the output is divided by its denominator.
+    chunk: C.
+  """
   (batch, length), keys = q.shape[:2], k.shape[1]
   real = None
   if keys % chunk:

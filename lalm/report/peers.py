@@ -52,7 +52,7 @@ def ratios(
     records: of the experiment `peer_comparison`, of one device.
     missing: work -> libraries that do not import here.
   """
-  times: dict[tuple, dict[str, dict[int, float]]] = {}
+  times: dict[tuple[str, bool, str, int], dict[str, dict[int, float]]] = {}
   remarks: dict[tuple, str] = {}
   for record in records:
     point = record["point"]
@@ -85,7 +85,7 @@ def ratios(
 
 
 def _line(
-    place: tuple,
+    place: tuple[str, bool, str, int],
     library: str,
     found: Mapping[str, Mapping[int, float]],
     remark: str,
@@ -98,7 +98,7 @@ def _line(
     return Ratio(
         *place, library, middle(ours), middle(theirs), None, None, words
     )
-  each = [theirs[worker] / ours[worker] for worker in both]
+  each = [theirs[number] / ours[number] for number in both]
   ratio = statistics.median(each)
   interval = _interval(each) if len(each) >= 3 else None
   return Ratio(
