@@ -47,7 +47,7 @@ def text(group: Group, environment: Mapping[str, Any]) -> str:
         for status in points.STATUSES
         if status in statuses
     )
-    sentences.append(f"Letters: {', '.join(keys)}.")
+    sentences.append(f"Letters, where a worker failed: {', '.join(keys)}.")
   return " ".join(sentences)
 
 

@@ -43,10 +43,8 @@ def regenerated(readme: str, root: pathlib.Path) -> str:
   Raises:
     Stale: a mark is not closed, or a block names no results.
   """
-  marks = len(_MARK.findall(readme))
-  blocks = list(_BLOCK.finditer(readme))
-  nested = any(_MARK.search(block["body"]) for block in blocks)
-  if marks != 2 * len(blocks) or nested:
+  blocks = _BLOCK.findall(readme)
+  if len(_MARK.findall(readme)) != 2 * len(blocks):
     raise Stale("README.md: a block of results is not opened or not closed")
   return _BLOCK.sub(lambda block: _block(block["name"], root), readme)
 

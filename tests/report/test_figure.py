@@ -13,7 +13,16 @@ import numpy as np
 import pytest
 from matplotlib import text as mpl_text
 
-from lalm.report import figure, layout, margins, panels, results, scales, style
+from lalm.report import (
+    figure,
+    layout,
+    margins,
+    panels,
+    points,
+    results,
+    scales,
+    style,
+)
 from tests.oracles import synthetic
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -189,14 +198,16 @@ def test_a_law_is_drawn_as_its_terms_say():
   assert panels.law_value({"terms": {"n^3": 1.0}}, 256) is None
 
 
-def test_guide_slopes_rise_by_one_and_two_decades_a_decade():
-  _, image = drawn_case("default")
+@pytest.mark.parametrize("case", [c for c in CASES if c != "nothing measured"])
+def test_guide_slopes_rise_by_one_and_two_above_all_data(case):
+  _, image = drawn_case(case)
   ax = image.axes[0]
   guides = [line for line in ax.lines if line.get_color() == style.GUIDE]
   slopes = []
   for line in guides:
     x, y = (np.log(np.asarray(data, float)) for data in line.get_data())
     slopes.append((y[1] - y[0]) / (x[1] - x[0]))
+    assert max(line.get_data()[1]) < ax.get_ylim()[1]
   assert slopes == pytest.approx([1.0, 2.0])
   others = [line for line in ax.lines if line.get_marker() not in ("", "None")]
   for guide in guides:
@@ -205,6 +216,27 @@ def test_guide_slopes_rise_by_one_and_two_decades_a_decade():
       if line.get_transform() == ax.transData:
         for x, y in zip(*line.get_data(), strict=True):
           assert not start <= x <= stop or y < low
+
+
+@pytest.mark.parametrize("slope", [-1.0, 0.0, 1.0, 2.0])
+@pytest.mark.parametrize("labels", [0, 1, 3])
+def test_an_axis_leaves_room_for_guides_and_labels(slope, labels):
+  lengths = (256, 512, 1024, 2048, 4096, 8192)
+  frame = scales.Frame(2.4, 2.4, lengths)
+  values = [1e-3 * (n / 256) ** slope for n in lengths]
+  shown = [
+      points.Spread(n, value, 0.9 * value, 1.1 * value, True)
+      for n, value in zip(lengths, values, strict=True)
+  ]
+  bottom, top = scales.room(shown, labels, frame)
+  inch = math.log10(top / bottom) / frame.height  # decades
+  foot = math.log10(min(values) / bottom) / inch
+  assert foot >= scales.ROW * labels
+  assert math.log10(top / max(values)) / inch > 0
+  start, stop = scales.guide_span(frame)
+  base = math.log10(top) - 2 * math.log10(stop / start)
+  near = [s.high for s in shown if s.length <= stop]
+  assert base - 0.06 * inch > math.log10(max(near))
 
 
 def test_letters_mark_each_point_that_has_no_time():

@@ -85,3 +85,13 @@ def test_records_that_are_no_points_are_counted_not_shown(tmp_path):
   found = results.load(synthetic.write(tmp_path, [*records, *odd]))
   assert len(found.groups) == 1
   assert found.unreadable == ("records.jsonl: 2 lines without a point",)
+
+
+def test_a_law_that_names_no_machine_goes_to_the_newest_group_alone():
+  place = ("linear", "chunkwise", "forward", 256)
+  old = synthetic.record(*place, 0)
+  new = old | {"machine": "ffffffffffff", "started": "2026-05-01T00:00:00Z"}
+  fit = synthetic.fit(*place[:3], "time")
+  del fit["machine"]
+  groups = results.grouped([old, new], [fit])
+  assert [len(group.fits) for group in groups] == [1, 0]

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import pathlib
 import re
 import shutil
@@ -13,7 +14,7 @@ import pytest
 from lalm.report import results, tables, units
 from tests.oracles import synthetic
 
-HOSTILE = r"a_b%c&d#e$f{g}h~i^j\k<l>|m[n]" + '"o'
+HOSTILE = r"[1]a_b%c&d#e$f{g}h~i^j\k<l>|m[n]" + '"o'
 
 
 def loaded(folder: pathlib.Path, **files) -> results.Results:
@@ -36,17 +37,43 @@ def markdown_rows(text: str) -> list[list[str]]:
   return [row for row in rows if row[0] not in ("form", "---")]
 
 
-def test_every_number_of_the_csv_equals_the_fit_or_the_records(tmp_path):
-  fits = [
-      synthetic.fit(*kernel, pass_, quantity, exponent=1.0 + 0.037 * i)
-      for i, (kernel, pass_, quantity) in enumerate(
-          (k, p, q)
-          for k in synthetic.KERNELS
-          for p in synthetic.PASSES
-          for q in ("time", "memory", "flops", "compile")
-          if q != "compile"
+def distinct_fits() -> list[dict]:
+  """Fits no two of which have an exponent in common."""
+  places = itertools.product(
+      synthetic.KERNELS, synthetic.PASSES, ("time", "memory", "flops")
+  )
+  return [
+      synthetic.fit(
+          *kernel,
+          pass_,
+          quantity,
+          exponent=1 + 0.04 * i,
+          exponent_ci=[0.99 + 0.04 * i, 1.02 + 0.04 * i],
       )
+      for i, (kernel, pass_, quantity) in enumerate(places)
   ]
+
+
+def test_every_cell_of_a_law_equals_its_fit(tmp_path):
+  fits = distinct_fits()
+  rows = markdown_rows(tables.markdown(loaded(tmp_path, fits=fits)))
+  for row in rows:
+    own = {
+        fit["quantity"]: fit
+        for fit in fits
+        if f"{fit['mechanism']}.{fit['form']}" == row[0]
+        and fit["pass"].replace("_", "+") == row[1]
+    }
+    for column, quantity in ((2, "time"), (6, "memory")):
+      law = own[quantity]
+      low, high = law["exponent_ci"]
+      expected = f"{law['exponent']:.2f} [{low:.2f}, {high:.2f}]"
+      assert row[column] == expected
+    assert row[7] == f"{own['flops']['exponent']:.2f}"
+
+
+def test_every_number_of_the_csv_equals_the_fit_or_the_records(tmp_path):
+  fits = distinct_fits()
   found = loaded(tmp_path, fits=fits)
   rows = list(csv.DictReader(io.StringIO(tables.comma_separated(found))))
   assert len(rows) == len(synthetic.KERNELS) * len(synthetic.PASSES)
@@ -90,10 +117,10 @@ def test_markdown_text_and_latex_hold_the_same_cells(tmp_path):
 
 
 def test_text_for_a_terminal_is_ascii_and_aligned(tmp_path):
-  name = "package.möd:Attention"
+  name = "package.module:Möbius"
   records = synthetic.sweep(kernels=[(name, "parallel")])
   text = tables.text(loaded(tmp_path, records=records, fits=[]))
-  assert text.isascii()
+  assert text.isascii() and "Mobius.parallel" in text
   lines = text.splitlines()
   rule = next(
       i for i, line in enumerate(lines) if set(line) <= {"-", " "} and line
@@ -144,6 +171,7 @@ def test_what_did_not_end_well_is_listed_with_where_and_why(tmp_path, status):
       synthetic.record(
           "softmax", "parallel", "forward", 16384, i, status, "the reason why"
       )
+      | {"seconds": [1e-3]}
       for i in range(5)
   ]
   found = loaded(tmp_path, records=synthetic.sweep() + lost)
@@ -259,7 +287,7 @@ def test_latex_compiles_with_hostile_names(tmp_path):
 def test_markdown_keeps_hostile_names_in_their_cell(tmp_path):
   records = synthetic.sweep(kernels=[(HOSTILE, "parallel")], replicates=1)
   text = tables.markdown(loaded(tmp_path, records=records))
-  row = next(line for line in text.splitlines() if line.startswith("| a_b"))
+  row = next(line for line in text.splitlines() if line.startswith("| [1]a_b"))
   assert len(re.findall(r"(?<!\\)\|", row)) == 9
 
 
