@@ -43,7 +43,8 @@ def measure(
   """Times a call until its median is known well or the budget is spent.
 
   Args:
-    call: runs once what is timed and returns its arrays.
+    call: runs once what is timed and returns its arrays. It must have run
+      before, for what is done only once is not to be timed.
     budget: seconds for warming up and timing together. At least three calls are
       timed, whatever they take.
     clock: seconds that pass.
@@ -52,9 +53,11 @@ def measure(
   gc.disable()
   try:
     end = clock() + budget
-    expected = _warm_up(call, budget * _WARM_SHARE, clock)
+    warming = _warm_up(call, budget * _WARM_SHARE, clock)
+    expected = min(warming)
     size = math.ceil(_BATCH / max(expected, 1e-9)) if expected < _SHORT else 1
-    seconds: list[float] = []
+    # A long call is warm because it has run before: it is a sample already.
+    seconds = warming if len(warming) == 1 and size == 1 else []
     while len(seconds) < _FEWEST or (clock() < end and not _known(seconds)):
       seconds.append(_batch(call, size, clock) / size)
   finally:
@@ -75,15 +78,15 @@ def _batch(
 
 def _warm_up(
     call: Callable[[], Any], budget: float, clock: Callable[[], float]
-) -> float:
-  """Calls until two in a row gain nothing; returns the fastest, in seconds."""
+) -> list[float]:
+  """Calls until two in a row gain nothing; returns the seconds of each."""
   end = clock() + budget
-  best, idle = _batch(call, 1, clock), 0
+  seconds, idle = [_batch(call, 1, clock)], 0
   while idle < 2 and clock() < end:
     last = _batch(call, 1, clock)
-    idle = idle + 1 if last > best * (1 - _STABLE) else 0
-    best = min(best, last)
-  return best
+    idle = idle + 1 if last > min(seconds) * (1 - _STABLE) else 0
+    seconds.append(last)
+  return seconds
 
 
 def _known(seconds: list[float]) -> bool:

@@ -37,7 +37,7 @@ _CEILINGS = {
 @pytest.fixture(name="make", autouse=True)
 def _make(monkeypatch):
   monkeypatch.setattr(ceilings, "measure", lambda dtype: _CEILINGS)
-  monkeypatch.setattr(ceilings, "batched_products", lambda dtype: 5e10)
+  monkeypatch.setattr(ceilings, "products", lambda dtype: 1e11)
 
   def make(form=naive.parallel, **fields):
     mechanism = naive.Naive({"parallel": form}, **fields)

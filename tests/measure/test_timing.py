@@ -57,7 +57,12 @@ def test_calls_of_a_millisecond_are_not_batched():
 def test_a_call_beyond_the_budget_is_still_timed_three_times():
   machine, found = _measure(lambda i: 7.0)
   assert found.seconds == pytest.approx([7.0] * 3)
-  assert machine.calls == 4  # one to warm up
+  assert machine.calls == 3  # it has run before, so it is warm
+
+
+def test_a_short_first_call_is_no_sample():
+  _, found = _measure(lambda i: 0.3 if i == 0 else 0.2)
+  assert max(found.seconds) == pytest.approx(0.2)
 
 
 def test_the_budget_bounds_warming_up_and_timing_together():
