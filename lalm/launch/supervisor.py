@@ -98,7 +98,7 @@ class Supervisor:
     self._deadline = deadline
     self._memory = budget.available_bytes()
     self._visits = self._total = 0
-    self._visited = ""
+    self._shown: Progress | None = None
     self._kept: list[int] = []
     self.failures = Failures(self._plans, records)
     self.point_budget: float = settings["point_budget"]
@@ -155,8 +155,10 @@ class Supervisor:
         self._add(index, 0, {"status": status, "reason": reason})
     for replicate in range(self._settings["replicates"]):
       self._replicate(replicate, ready)
-    if self._visited and self._visits < self._total:
-      self._progress(Progress(self._visits, self._visits, 0.0, self._visited))
+    last = self._shown
+    if last is not None and last.done < last.total:
+      # Some were not visited: points skipped, or no time for them.
+      self._progress(last._replace(total=last.done, seconds_left=0.0))
 
   def _times(self, index: int, replicate: int) -> int:
     """How many replicates of a point, from this one on, may be measured."""
@@ -319,9 +321,10 @@ class Supervisor:
           for i in self._kept
       )
     left = min(left, max(0.0, self._deadline - time.monotonic()))
-    self._visited = grid.label(self._plans[index].point)
     total = max(self._total, self._visits)
-    self._progress(Progress(self._visits, total, left, self._visited))
+    label = grid.label(self._plans[index].point)
+    self._shown = Progress(self._visits, total, left, label)
+    self._progress(self._shown)
 
 
 def _checked(fields: Mapping[str, Any]) -> Mapping[str, Any]:

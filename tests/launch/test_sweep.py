@@ -382,19 +382,28 @@ def test_a_share_without_points_does_nothing_and_is_no_failure(sweep, folder):
   assert not (folder / "records.jsonl").exists()
 
 
+@pytest.mark.parametrize(
+    "name, lengths, total",
+    [
+        ("steady", "16,32,64", 9),
+        ("slow", "16,32,64", 6),  # the last one is over budget
+        ("wrong", "64,65,66,67", 12),  # most are skipped
+    ],
+)
 def test_progress_counts_up_to_the_whole_and_its_time_left_goes_to_zero(
-    tmp_path,
+    tmp_path, name, lengths, total
 ):
   seen = []
   experiment = stub_sweep.EXPERIMENT._replace(progress=seen.append)
-  argv = ["x", f"--out={tmp_path}", "--config.mechanisms=steady,wrong"]
-  command.run(argv, experiment)
+  mechanism, grid = f"--config.mechanisms={name}", f"--config.lengths={lengths}"
+  command.run(["x", f"--out={tmp_path}", mechanism, grid], experiment)
   visits = len({p.done for p in seen})
   assert [p.done for p in seen[:visits]] == list(range(1, visits + 1))
+  assert seen[0].total == total
   assert all(p.done <= p.total for p in seen)
   assert seen[-1].done == seen[-1].total == visits
   assert all(p.seconds_left >= 0 for p in seen)
-  assert seen[-1].seconds_left < seen[0].seconds_left
+  assert seen[-1].seconds_left < 1 or name == "slow"
   assert all("forward n=" in p.point for p in seen)
 
 
