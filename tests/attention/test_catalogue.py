@@ -37,13 +37,16 @@ def test_the_forms_are_those_of_the_design():
   assert forms["linear"] == {"parallel", "recurrent", "chunkwise", "step"}
 
 
-@pytest.mark.parametrize("dtype", ("bfloat16", "float16", "float32", "float64"))
+@pytest.mark.parametrize("dtype", ("bfloat16", "float64"))
 def test_inputs_are_valid_random_and_seeded(mechanism, dtype):
   with jax.enable_x64(dtype == "float64"):
     shape = dict(
         batch=2, length=9, heads=3, width=4, value_width=5, dtype=dtype
     )
-    make = jax.jit(functools.partial(catalogue.get(mechanism).inputs, **shape))
+    make = jax.jit(
+        functools.partial(catalogue.get(mechanism).inputs, **shape),
+        compiler_options=subject.QUICK,
+    )
     (q, k, v), gates = make(jax.random.key(0))
     again, _ = make(jax.random.key(0))
     other, _ = make(jax.random.key(1))

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from lalm.attention import dot_product_attention
+from tests.attention import subject
 from tests.attention.bounds import backward
 from tests.attention.bounds import forward
 from tests.oracles.compare import assert_close
@@ -127,10 +128,21 @@ def _sees(chosen, queries, keys):
   return seen
 
 
+def _both(arrays, chosen):
+  """What this library and `jax.nn` give, compiled as one."""
+  quick = jax.jit(
+      lambda arrays: (
+          dot_product_attention(*arrays, **chosen),
+          jax.nn.dot_product_attention(*arrays, **chosen),
+      ),
+      compiler_options=subject.QUICK,
+  )
+  return jax.tree.map(np.array, quick(arrays))
+
+
 def _check(arrays, chosen):
   queries, keys = arrays[0].shape[1], arrays[1].shape[1]
-  got = np.asarray(dot_product_attention(*arrays, **chosen))
-  expected = np.array(jax.nn.dot_product_attention(*arrays, **chosen))
+  got, expected = _both(arrays, chosen)
   blind = ~_sees(chosen, queries, keys).any(-1).transpose(0, 2, 1)
   expected[blind] = 0
   assert got.dtype == expected.dtype
@@ -189,8 +201,7 @@ def test_other_numbers_of_queries_are_those_of_jax_nn(queries, causal):
 )
 def test_arrays_without_a_batch_are_those_of_jax_nn(chosen):
   q, k, v = (x[0] for x in _arrays(kv_heads=2))
-  got = dot_product_attention(q, k, v, **chosen)
-  expected = jax.nn.dot_product_attention(q, k, v, **chosen)
+  got, expected = _both((q, k, v), chosen)
   assert got.shape == expected.shape == q.shape
   assert_close(got, expected, forward("float32", KEYS))
 
@@ -219,10 +230,8 @@ def test_dtypes_are_those_of_jax_nn(dtype):
 )
 def test_the_residual_is_the_logsumexp_of_jax_nn(chosen):
   arrays = _arrays(kv_heads=2)
-  out, residual = dot_product_attention(*arrays, return_residual=True, **chosen)
-  expected, theirs = jax.nn.dot_product_attention(
-      *arrays, return_residual=True, **chosen
-  )
+  ours, theirs = _both(arrays, {"return_residual": True, **chosen})
+  (out, residual), (expected, theirs) = ours, theirs
   assert residual.shape == theirs.shape and residual.dtype == theirs.dtype
   assert_close(out, expected, forward("float32", KEYS))
   assert_close(residual, theirs, forward("float32", KEYS))
@@ -237,7 +246,8 @@ def _gradients(function, arrays, chosen, weights):
     return jnp.sum(function(*arrays, bias=bias, **rest) * weights)
 
   which = (0, 1) if bias is not None else 0
-  return jax.tree.leaves(jax.grad(loss, which)(arrays, bias))
+  run = jax.jit(jax.grad(loss, which), compiler_options=subject.QUICK)
+  return jax.tree.leaves(run(arrays, bias))
 
 
 @pytest.mark.parametrize(

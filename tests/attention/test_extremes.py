@@ -31,7 +31,7 @@ def _compiled(name, form, case):
     out = subject.apply(name, form, case, (*place, None))[0]
     return jnp.sum(out * weights), out
 
-  return jax.jit(jax.value_and_grad(loss, has_aux=True))
+  return subject.jit(jax.value_and_grad(loss, has_aux=True), case)
 
 
 def _check(name, form, case, change):
