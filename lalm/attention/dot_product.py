@@ -195,7 +195,8 @@ def _interval(sizes, is_causal, query_lengths, key_lengths, window):
   if query_lengths is not None:
     stops.append(jnp.where(t < query_lengths[:, None], keys, 0))
   full = lambda x: jnp.broadcast_to(x, (batch, queries)).astype(jnp.int32)
-  stop = functools.reduce(jnp.minimum, stops) if stops else None
+  # No bound may reach beyond the keys: tiles are padded there.
+  stop = functools.reduce(jnp.minimum, stops, keys) if stops else None
   return masks.Interval(
       None if start is None else full(start),
       None if stop is None else full(stop),

@@ -19,16 +19,16 @@ import jax.numpy as jnp
 
 
 def _elu_plus_one(x: jax.Array) -> jax.Array:
-  # The inner minimum keeps e^x finite, and so its gradient, where x is large.
-  return jnp.where(x > 0, x + 1, jnp.exp(jnp.minimum(x, 0)))
+  # The inner choice keeps e^x finite, and so its gradient, where x is large.
+  return jnp.where(x > 0, x + 1, jnp.exp(jnp.where(x > 0, 0, x)))
 
 
 def _relu(x: jax.Array) -> jax.Array:
-  return jnp.maximum(x, 0)
+  return jax.nn.relu(x)
 
 
 def _squared_relu(x: jax.Array) -> jax.Array:
-  return jnp.square(jnp.maximum(x, 0))
+  return jnp.square(jax.nn.relu(x))
 
 
 def _exponential(x: jax.Array) -> jax.Array:
