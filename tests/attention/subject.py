@@ -99,14 +99,16 @@ def computes(name: str, form: str | None, case: cases.Case) -> bool:
 
 
 def _traces(name: str, form: str, case: cases.Case) -> bool:
-  """Whether the form takes the shapes of the case."""
+  """Whether one's own form takes the shapes of the case."""
   try:
     with precision(case):
       inputs = tuple(cases.make(name, case))
-      jax.eval_shape(lambda inputs: apply(name, form, case, inputs), inputs)
+      out, _ = jax.eval_shape(
+          lambda inputs: apply(name, form, case, inputs), inputs
+      )
   except (TypeError, ValueError):
     return False
-  return True
+  return out.shape == cotangent(case).shape
 
 
 def options(name: str, form: str, case: cases.Case) -> dict[str, Any]:

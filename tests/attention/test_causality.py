@@ -11,8 +11,15 @@ from tests.attention import cases
 from tests.attention import subject
 
 CAUSAL = (
-    cases.Case("causal", length=41, heads=4, kv_heads=2, dtype="float32"),
-    cases.Case("packed", length=41, packed=True, dtype="float32"),
+    cases.Case("causal", length=41, dtype="float32"),
+    cases.Case(
+        "packed, grouped heads",
+        length=41,
+        packed=True,
+        heads=4,
+        kv_heads=2,
+        dtype="float32",
+    ),
     cases.Case("two halves", length=41, split=19, dtype="float32"),
 )
 # The first token, inside a chunk, on its edge, the last.

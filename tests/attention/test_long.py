@@ -51,6 +51,10 @@ def _check(mechanism, form, case):
   _, out, _ = subject.values(mechanism, form, case)
   rows = out[:, _rows(case.length)]
   bound = forward(case.dtype, case.length)
+  if form in ("recurrent", "step"):
+    # Adding n like terms one at a time is off by u sqrt(n) / 3, which is
+    # 1.3e-6 for 4,097 float32 terms.
+    bound *= 2
   assert_close(rows, _expected(mechanism, case), bound)
 
 
