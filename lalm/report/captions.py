@@ -94,5 +94,6 @@ def _memory(group: Group) -> bool:
 
 
 def failed(group: Group, pass_: str) -> list[tuple[Curve, Mapping[int, str]]]:
+  """The curves of a pass with points that are not ok: length -> status."""
   found = ((c, points.failures(group, c, pass_)) for c in group.curves)
   return [(curve, statuses) for curve, statuses in found if statuses]
