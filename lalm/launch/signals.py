@@ -43,8 +43,10 @@ def _handle(number: int, frame: FrameType | None) -> None:
 def interruptible() -> Iterator[None]:
   """Within it a signal raises `Interrupted`.
 
-  A signal that is ignored on entry (SIGHUP under nohup) stays ignored. Python
-  hears signals in its main thread only; in another nothing changes.
+  A signal that is ignored on entry (SIGHUP under nohup) stays ignored. Once one
+  was heard the command is on its way out and the rest of its life hears no
+  more: an impatient second one must not change the exit status. Python hears
+  signals in its main thread only; in another nothing changes.
   """
   if threading.current_thread() is not threading.main_thread():
     yield
@@ -58,7 +60,7 @@ def interruptible() -> Iterator[None]:
     yield
   finally:
     for number, handler in before.items():
-      signal.signal(number, handler)
+      signal.signal(number, signal.SIG_IGN if _State.heard else handler)
 
 
 @contextlib.contextmanager
