@@ -11,7 +11,7 @@ factor) and whatever it recomputes once more.
 from typing import NamedTuple
 
 from lalm.attention import linear
-from lalm.attention import tiles
+from lalm.attention import tiling
 
 
 class Cost(NamedTuple):
@@ -64,12 +64,9 @@ def softmax_parallel(s: Sizes) -> Cost:
 def softmax_blockwise(s: Sizes) -> Cost:
   """Tiles: 2 products forward, 5 backward; linear memory."""
   K, V = s.width, s.value_width
-  sizes = tiles.tiling(s.length, s.length, s.chunk, s.causal)
+  sizes = tiling.choose(s.length, s.length, s.chunk, s.causal)
   padded = [s.length + more for more in sizes.padding(s.length, s.length)]
-  area = padded[0] * padded[1]
-  if sizes.paired:
-    count = padded[0] // sizes.queries
-    area = count // 2 * (count + 1) * sizes.queries**2
+  area = sizes.area(*padded)
   widths = K + V + (3 * K + 2 * V if s.gradient else 0)
   # Heads-first copies of q, k, v and out; as many cotangents, and L.
   arrays = (2 * K + 2 * V) * (2 if s.gradient else 1) + 1

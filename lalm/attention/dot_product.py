@@ -160,15 +160,16 @@ def _attend(
   """The checked call: through the scores if those are given, else by tiles."""
   batch, queries = query.shape[:2]
   keys = key.shape[1]
+  tiled = bias is None and mask is None
+  triangular = tiled and is_causal and queries == keys
   seen = _interval(
       (batch, queries, keys),
-      is_causal,
+      is_causal and not triangular,
       query_seq_lengths,
       key_value_seq_lengths,
       local_window_size,
   )
-  if bias is None and mask is None:
-    triangular = is_causal and queries == keys
+  if tiled:
     out, lse = softmax.over_tiles(query, key, value, seen, triangular, scale)
   else:
     attended = masks.dense(seen, keys)

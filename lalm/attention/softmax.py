@@ -26,6 +26,7 @@ from lalm import shapes
 from lalm.attention import contract
 from lalm.attention import masks
 from lalm.attention import tiles
+from lalm.attention import tiling
 
 
 class State(NamedTuple):
@@ -142,6 +143,8 @@ def blockwise(
     shapes.check_positive("chunk", chunk)
   seen, keys, values, new = _context(q, k, v, causal, segment_ids, state)
   triangular = causal and state is None
+  if triangular:
+    seen = seen._replace(stop=None)  # the tiles are causal by themselves
   out, _ = over_tiles(q, keys, values, seen, triangular, scale, chunk)
   return contract.Result(_within(out, new), new)
 
@@ -300,11 +303,13 @@ def over_matrix(
     sees no key.
   """
   batch, queries, heads, width = q.shape
-  groups = k.shape[2]
+  groups, output = k.shape[2], v.dtype
   dtype, product = _arithmetic(q, k, v)
-  q = q.astype(dtype) * _scale(scale, width)
-  q = q.reshape(batch, queries, groups, -1, width)
-  x = product("btgrk,bsgk->bgrts", q, k.astype(dtype))
+  # Heads first: any other order would have XLA transpose the T x S scores.
+  q = (q.astype(dtype) * _scale(scale, width)).transpose(0, 2, 1, 3)
+  q = q.reshape(batch, groups, -1, queries, width)
+  k, v = (y.astype(dtype).transpose(0, 2, 1, 3) for y in (k, v))
+  x = product("bgrtk,bgsk->bgrts", q, k)
   x = x.reshape(batch, heads, queries, -1)
   if bias is not None:
     x = x + bias.astype(dtype)
@@ -314,13 +319,11 @@ def over_matrix(
   top = jnp.where(top == -jnp.inf, 0, top)
   p = jnp.exp(x - top)
   total = p.sum(axis=-1, keepdims=True)
-  p = p.reshape(batch, groups, -1, queries, k.shape[1])
-  out = product("bgrts,bsgv->btgrv", p, v.astype(dtype))
+  out = product("bgrts,bgsv->bgrtv", p.reshape(batch, groups, -1, *p.shape[2:]), v)
   lse = jnp.where(total > 0, jnp.log(jnp.where(total > 0, total, 1)) + top, 0)
   # Dividing here, not the weights, keeps one square less for the gradient.
-  out = out.reshape(batch, queries, heads, -1)
-  out = contract.divide(out, jnp.swapaxes(total, 1, 2)).astype(v.dtype)
-  return out, jnp.swapaxes(lse[..., 0], 1, 2)
+  out = contract.divide(out.reshape(batch, heads, queries, -1), total)
+  return jnp.swapaxes(out, 1, 2).astype(output), jnp.swapaxes(lse[..., 0], 1, 2)
 
 
 def over_tiles(
@@ -339,7 +342,8 @@ def over_tiles(
     k: keys `[B, S, G, K]`.
     v: values `[B, S, G, V]`.
     seen: the keys each query sees.
-    triangular: T = S and no query sees a later key: the future is skipped.
+    triangular: T = S and no query sees a later key, whatever `seen.stop`: the
+      future is skipped.
     scale: multiplies the scores; 1 / sqrt(K) if None.
     chunk: most tokens along a side of a tile.
 
@@ -347,29 +351,21 @@ def over_tiles(
     out `[B, T, H, V]` in v's dtype; logsumexp `[B, T, H]`, 0 where a query
     sees no key.
   """
-  batch, queries, heads, width = q.shape
-  keys, groups = k.shape[1:3]
-  dtype, _ = _arithmetic(q, k, v)
-  sizes = tiles.tiling(queries, keys, chunk, triangular)
+  batch, queries = q.shape[:2]
+  keys = k.shape[1]
+  dtypes = (q.dtype, k.dtype, v.dtype)
+  dtype = contract.accumulator(*dtypes)
+  sizes = tiling.choose(queries, keys, chunk, triangular)
   more_q, more_k = sizes.padding(queries, keys)
-  if more_k and seen.stop is None:
+  if more_k and seen.stop is None and not triangular:
     seen = seen._replace(stop=jnp.full((batch, queries), keys, jnp.int32))
-  pad = lambda x, more: jnp.pad(
-      x, [(0, 0)] * (x.ndim - 2) + [(0, more), (0, 0)]
-  )
-  q_heads = q.astype(dtype) * _scale(scale, width)
-  q_heads = q_heads.reshape(batch, queries, groups, -1, width)
-  q_heads = pad(q_heads.transpose(0, 2, 3, 1, 4), more_q)
-  k_heads, v_heads = (
-      pad(x.astype(dtype).transpose(0, 2, 1, 3), more_k) for x in (k, v)
-  )
+  pad = lambda x, more: jnp.pad(x, [(0, 0), (0, more), (0, 0), (0, 0)])
+  q = pad(q.astype(dtype) * _scale(scale, q.shape[-1]), more_q)
+  k, wide = (pad(x.astype(dtype), more_k) for x in (k, v))
   seen = jax.tree.map(lambda x: jnp.pad(x, ((0, 0), (0, more_q))), seen)
-  precision = contract.precision(q.dtype, k.dtype, v.dtype)
-  out, lse = tiles.attend(q_heads, k_heads, v_heads, seen, sizes, precision)
-  out = out[..., :queries, :].transpose(0, 3, 1, 2, 4)
-  lse = lse[..., :queries].transpose(0, 3, 1, 2)
-  out = out.reshape(batch, queries, heads, -1).astype(v.dtype)
-  return out, lse.reshape(batch, queries, heads)
+  precision = contract.precision(*dtypes)
+  out, lse = tiles.attend(q, k, wide, seen, sizes, precision)
+  return out[:, :queries].astype(v.dtype), lse[:, :queries]
 
 
 def _arithmetic(q: jax.Array, k: jax.Array, v: jax.Array) -> tuple[Any, Any]:
