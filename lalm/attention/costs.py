@@ -98,12 +98,11 @@ def linear_chunkwise(s: Sizes) -> Cost:
   chunk = s.chunk or linear.CHUNK
   F, V = s.width, s.value_width
   length = -(-s.length // chunk) * chunk
-  # (products, times in a gradient): read and scores are recomputed there,
-  # because the normaliser's derivative needs its value; the sum is not.
-  read, write, within = F * V + F, F * V, chunk * (F + V)
-  times = (4, 3, 4) if s.gradient else (1, 1, 1)
-  widths = times[0] * read + times[1] * write
-  widths += times[2] * within if s.causal else 0
+  # In a gradient each product is made three times, but scores and normaliser
+  # are recomputed, because other derivatives need their values.
+  times, again = (3, 4) if s.gradient else (1, 1)
+  widths = times * 2 * F * V + again * F
+  widths += chunk * (again * F + times * V) if s.causal else 0
   products = 2 * s.lanes * length * widths
   return Cost(products, _linear_bytes(s, length, chunk))
 
@@ -112,8 +111,9 @@ def linear_recurrent(s: Sizes) -> Cost:
   """Per token 2 F V + F."""
   F, V = s.width, s.value_width
   length = -(-s.length // linear.CHUNK) * linear.CHUNK
-  read, write = (4, 4 if s.causal else 3) if s.gradient else (1, 1)
-  products = 2 * s.lanes * length * (read * (F * V + F) + write * F * V)
+  times, again = (3, 4) if s.gradient else (1, 1)
+  states = 2 * times + (1 if s.gradient and s.causal else 0)
+  products = 2 * s.lanes * length * (states * F * V + again * F)
   inner = linear.CHUNK * F * V * s.lanes * s.wide if s.gradient else 0
   return Cost(products, _linear_bytes(s, length, linear.CHUNK) + inner)
 
@@ -127,8 +127,11 @@ def linear_step(s: Sizes) -> Cost:
 
 
 def _linear_bytes(s: Sizes, length: int, chunk: int) -> int:
-  """Outputs, one chunk's scores; in a gradient a state a chunk."""
+  """Outputs, scores of a chunk; in a gradient a state a chunk and out."""
   F, V = s.width, s.value_width
   scores = 2 * chunk**2 * s.lanes * s.wide
-  states = (length // chunk) * s.lanes * F * (V + 1) * s.wide
-  return scores + s.result + (states if s.gradient else 0)
+  kept = 0
+  if s.gradient:
+    states = (length // chunk) * F * (V + 1)
+    kept = s.lanes * (states + length * V) * s.wide
+  return scores + s.result + kept
