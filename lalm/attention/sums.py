@@ -276,6 +276,7 @@ def _run(call, body, order, state, xs: _Chunks, output) -> Any:
 
   keep = jax.checkpoint_policies.save_only_these_names(contract.QUOTIENT)
   chunk = jax.checkpoint(chunk, prevent_cse=False, policy=keep)
-  # Products of chunks side by side keep more than one core busy.
-  unroll = 4 if xs.q is not None and xs.q.shape[0] >= 16 else 1
+  # XLA runs operations of several chunks side by side on a CPU's cores; each
+  # alone is too small to be shared out.
+  unroll = 4 if jax.tree.leaves(xs)[0].shape[0] >= 16 else 1
   return lax.scan(chunk, state, xs, reverse=order == "after", unroll=unroll)
