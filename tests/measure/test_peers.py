@@ -1,0 +1,99 @@
+"""Peers pass the same gate, and one that is missing says so."""
+
+import importlib.util
+import json
+
+import pytest
+
+from lalm.measure import ceilings
+from lalm.measure import peers
+
+_POINT = {
+    "mechanism": "softmax", "form": "jax.nn", "pass": "forward",
+    "length": 40, "batch": 1, "heads": 2, "width": 16, "value_width": 8,
+    "dtype": "float32", "causal": True, "chunk": None, "corpus": "", "seed": 0,
+}  # fmt: skip
+_SETTINGS = {"point_budget": 0.02, "cache": None, "seed": 0, "gate": True}
+
+torch = pytest.mark.skipif(
+    importlib.util.find_spec("torch") is None, reason="torch is not installed"
+)
+PASSES = pytest.mark.parametrize("pass_", ("forward", "forward_backward"))
+
+
+_CEILINGS = {
+    "products_per_second": 1e11,
+    "batched_products_per_second": 5e10,
+    "bytes_per_second": 1e10,
+}
+
+
+@pytest.fixture(autouse=True)
+def _known_ceilings(monkeypatch):
+  monkeypatch.setattr(ceilings, "measure", lambda dtype: _CEILINGS)
+  monkeypatch.setattr(ceilings, "products", lambda dtype: 1e11)
+
+
+def _measure(**fields):
+  point = {**_POINT, **fields}
+  if point["form"] == "jax.nn":
+    point["value_width"] = point["width"]
+  return peers.Target().measure(point, 0, _SETTINGS)
+
+
+@PASSES
+@pytest.mark.parametrize("causal", (True, False))
+def test_the_peer_of_jax_passes_the_gate(pass_, causal):
+  record = _measure(causal=causal, **{"pass": pass_})
+  assert (record["status"], record["reason"]) == ("ok", "")
+  assert record["error"]["relative"] <= record["error"]["tolerance"]
+
+
+@torch
+@PASSES
+@pytest.mark.parametrize("mechanism", peers.names())
+@pytest.mark.parametrize("causal", (True, False))
+def test_peers_of_torch_pass_the_gate(mechanism, pass_, causal):
+  record = _measure(
+      mechanism=mechanism, form="torch", causal=causal, **{"pass": pass_}
+  )
+  assert (record["status"], record["reason"]) == ("ok", "")
+  assert json.loads(json.dumps(record, allow_nan=False)) == record
+  assert record["versions"]["torch"] and min(record["seconds"]) > 0
+
+
+@torch
+@PASSES
+def test_a_wrong_peer_of_torch_is_not_timed(monkeypatch, pass_):
+  right = peers._FORMS["linear", "torch"]
+  wrong = lambda q, k, v, causal: right(q, k, 1.01 * v, causal=causal)
+  monkeypatch.setitem(peers._FORMS, ("linear", "torch"), wrong)
+  record = _measure(mechanism="linear", form="torch", **{"pass": pass_})
+  assert record["status"] == "wrong" and "seconds" not in record
+
+
+@torch
+def test_a_wrong_gradient_of_torch_is_seen(monkeypatch):
+  right = peers._FORMS["linear", "torch"]
+  wrong = lambda q, k, v, causal: right(q, k, v, causal=causal) + 0.01 * (
+      q.sum() - q.sum().detach()
+  )
+  monkeypatch.setitem(peers._FORMS, ("linear", "torch"), wrong)
+  assert _measure(mechanism="linear", form="torch")["status"] == "ok"
+  record = _measure(
+      mechanism="linear", form="torch", **{"pass": "forward_backward"}
+  )
+  assert record["status"] == "wrong"
+
+
+def test_a_library_that_does_not_import_is_missing(monkeypatch):
+  monkeypatch.setitem(
+      peers.LIBRARIES, "softmax", {"lalm": "jax", "other": "no_such_module"}
+  )
+  assert peers.missing("softmax") == {"other": "no_such_module"}
+  assert set(peers.get("softmax").forms) == {"lalm"}
+
+
+def test_an_unknown_work_is_refused():
+  with pytest.raises(ValueError, match="mechanism: expected one of softmax"):
+    peers.get("sofmax")

@@ -1,0 +1,96 @@
+"""The table of libraries says what the records say."""
+
+import re
+
+import pytest
+
+from lalm.report import peers
+
+
+def _record(library, replicate, seconds, status="ok", **point):
+  point = {
+      "mechanism": "softmax", "causal": True, "pass": "forward",
+      "length": 1024, "form": library, "batch": 1, "heads": 8, "width": 64,
+      "dtype": "float32", **point,
+  }  # fmt: skip
+  record = {"point": point, "replicate": replicate, "status": status}
+  record["versions"] = {"jax": "1.2.3"}
+  if status == "ok":
+    return {**record, "seconds": seconds, "reason": ""}
+  return {**record, "reason": "asked for too much"}
+
+
+def _line(records, missing=None):
+  (line,) = peers.ratios(records, missing or {})
+  return line
+
+
+def test_a_ratio_is_the_median_over_workers_of_theirs_over_ours():
+  ours = [_record("lalm", i, [t, t, 9.0]) for i, t in enumerate((1, 2, 4))]
+  theirs = [_record("torch", i, [t]) for i, t in enumerate((3, 2, 4.8))]
+  line = _line(ours + theirs)
+  assert line.ratio == pytest.approx(1.2)  # of 3, 1 and 1.2
+  assert line.interval == pytest.approx((1, 3))
+  assert (line.ours, line.theirs) == (2, 3)
+  assert line.remark == ""
+  assert _line(theirs[::-1] + ours[::-1]) == line
+
+
+def test_only_workers_that_timed_both_are_compared():
+  ours = [_record("lalm", i, [1.0]) for i in (0, 1, 2, 5)]
+  theirs = [_record("torch", i, [float(i)]) for i in (1, 2, 3)]
+  line = _line(ours + theirs)
+  assert line.ratio == pytest.approx(1.5)  # of 1 and 2
+  assert line.interval is None  # two workers are too few
+
+
+@pytest.mark.parametrize("count", (3, 5, 6, 9))
+def test_the_interval_holds_the_ratio_and_lies_within_the_workers(count):
+  each = [1 + 0.1 * i for i in range(count)]
+  records = [_record("lalm", i, [1.0]) for i in range(count)]
+  records += [_record("torch", i, [t]) for i, t in enumerate(each)]
+  low, high = _line(records).interval
+  assert each[0] <= low < _line(records).ratio < high <= each[-1]
+  if count == 9:  # narrower than the range
+    assert high - low < each[-1] - each[0]
+
+
+def test_what_was_not_measured_says_why():
+  ours = [_record("lalm", 0, [1.0])]
+  failed = _record("torch", 0, [], "out_of_memory")
+  line = _line(ours + [failed])
+  assert line.ratio is None and line.remark.startswith("out_of_memory: asked")
+  absent = _line(ours, {"softmax": ["torch"], "linear": ["jla"]})
+  assert absent.library == "torch" and "missing" in absent.remark
+
+
+def test_works_passes_and_lengths_are_lines_of_their_own_in_order():
+  records = [
+      _record(library, 0, [1.0], length=length, causal=causal, **{"pass": pass_})
+      for length in (2048, 1024)
+      for causal in (True, False)
+      for pass_ in ("forward_backward", "forward")
+      for library in ("torch", "lalm", "jax.nn")
+  ]
+  lines = peers.ratios(records, {})
+  assert len(lines) == 16
+  places = [(x.library, x.causal, x.pass_, x.length) for x in lines]
+  assert places == sorted(places) and len(set(places)) == 16
+
+
+def test_the_table_holds_every_line_and_what_was_measured():
+  records = [_record("lalm", i, [0.5]) for i in range(3)]
+  records += [_record("torch", i, [0.25]) for i in range(3)]
+  records += [_record("jax.nn", 0, [], "over_budget")]
+  lines = peers.ratios(records, {})
+  heading = peers.heading(records, {"slug": "cpu-test"})
+  assert "cpu-test" in heading and "jax 1.2.3" in heading
+  assert "3 worker" in heading and "H=8" in heading
+  rows = [
+      row for row in peers.markdown(lines, heading).splitlines()
+      if row.startswith("| softmax")
+  ]  # fmt: skip
+  assert len(rows) == 2
+  assert re.search(r"torch \| forward \| 1,024 .*\| 0\.50 \[0\.50, 0\.50\]",
+                   rows[1])  # fmt: skip
+  assert "over_budget" in rows[0]
