@@ -20,6 +20,7 @@ from lalm.attention import features
 from lalm.measure import environment
 from lalm.measure import error
 from lalm.measure import kernel
+from lalm.measure import memory
 from lalm.measure import points
 from lalm.measure import timing
 
@@ -176,6 +177,7 @@ class Target(kernel.Target):
     }
     if verdict.status != "ok":
       return record
+    memory.settle()
     timed = timing.measure(run, budget=settings.get("point_budget", 2.0))
     return {**record, "seconds": timed.seconds, "calls": timed.calls}
 
