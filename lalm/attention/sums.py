@@ -203,12 +203,17 @@ def _cut(x: Any, chunk: int, mode: str = "constant") -> Any:
   return jnp.moveaxis(x, 1, 0)
 
 
-def _join(x: jax.Array, batch: int, length: int) -> jax.Array:
-  """Inverse of `_cut`: to `[B, T, ...]`."""
+def _thin(x: jax.Array) -> jax.Array:
+  """Leaves out the other axes of length 1, for the same reason."""
+  return x.reshape(x.shape[0], *(size for size in x.shape[1:] if size != 1))
+
+
+def _join(x: jax.Array, shape: tuple[int, int, int, int]) -> jax.Array:
+  """Inverse of `_cut` and `_thin`, to the shape `[B, T, H, V]`."""
+  batch, length, heads, width = shape
   if batch > 1:
     x = jnp.moveaxis(x, 0, 1)
-  rest = x.shape[-2:]
-  return x.reshape(batch, -1, *rest)[:, :length]
+  return x.reshape(batch, -1, heads, width)[:, :length]
 
 
 def over_chunks(
@@ -257,14 +262,17 @@ def over_chunks(
     _, after = run("after", empty, xs, lambda sums: sums)
     # Chunks of a single sequence stand where a batch does.
     out = (jax.vmap(output) if batch > 1 else output)(add(until, after))
-  return contract.Result(_join(out, batch, length), state)
+  shape = (batch, length, q.shape[2], v.shape[3])
+  return contract.Result(_join(out, shape), state)
 
 
 def _run(call, body, order, state, xs: _Chunks, output) -> Any:
   """Scans `body` over chunks; its inside is recomputed when differentiated."""
   single = state.S.shape[0] == 1
+  shapes = jax.tree.map(lambda x: x.shape[1:], xs)
 
   def chunk(state: State, xs: _Chunks) -> Any:
+    xs = jax.tree.map(lambda x, shape: x.reshape(shape), xs, shapes)
     if single:
       xs = jax.tree.map(lambda x: x[None], xs)
     elif xs.real is not None:
@@ -272,11 +280,16 @@ def _run(call, body, order, state, xs: _Chunks, output) -> Any:
     arrays = call.heads_first(xs.q, xs.k, xs.v, xs.real)
     state, sums = body(call, order, state, (*arrays, xs.ids))
     out = None if output is None else output(sums)
-    return state, jax.tree.map(lambda x: x[0], out) if single else out
+    if single:
+      out = jax.tree.map(lambda x: x[0], out)
+    return state, _thin(out[None])[0] if isinstance(out, jax.Array) else out
 
   keep = jax.checkpoint_policies.save_only_these_names(contract.QUOTIENT)
   chunk = jax.checkpoint(chunk, prevent_cse=False, policy=keep)
   # XLA runs operations of several chunks side by side on a CPU's cores; each
   # alone is too small to be shared out.
+  backwards = order == "after"
   unroll = 4 if jax.tree.leaves(xs)[0].shape[0] >= 16 else 1
-  return lax.scan(chunk, state, xs, reverse=order == "after", unroll=unroll)
+  return lax.scan(
+      chunk, state, jax.tree.map(_thin, xs), reverse=backwards, unroll=unroll
+  )
