@@ -177,4 +177,6 @@ def updated(
       seconds=seconds, enough=spent if spent < point_budget else math.inf
   )
   rest = max(0.0, wall - learnt.calls(point_budget))
+  if record.get("error"):  # it was checked, which is done once
+    rest = min(rest, (record.get("compile_seconds") or 0.0) + REST)
   return learnt._replace(rest=rest)

@@ -24,7 +24,9 @@ from lalm.launch.failures import Failures
 from lalm.launch.schema import Settings
 
 SCHEMA = 1  # version of a record's fields
-_UNCACHED = 2  # replicates that compile anew, so that compiling is measured
+# The replicate without a cache. The first fills it, so that compiling is timed
+# by two workers and the others need not compile.
+_UNCACHED = 1
 _PATIENCE = 10  # times its predicted seconds the calls of a point may take
 # What tells where a point was measured; a failure tells it too.
 _WHERE = ("machine", "device", "versions")
@@ -256,7 +258,7 @@ class Supervisor:
         for i in todo
     )
     cache = None
-    if replicate >= _UNCACHED:
+    if replicate != _UNCACHED:
       cache = str(_cache(self._records.folder))
     allowance = self._settings["allowance"]
     return conversation.Job(

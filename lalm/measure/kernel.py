@@ -105,7 +105,7 @@ class Target:
       _use_cache(settings.get("cache"))
       memory.settle()
       mechanism = self._find(point["mechanism"])
-      ready = self._compile(point, mechanism, replicate, settings)
+      ready = self._compile(point, mechanism, replicate)
       record = ready.record
       record["ceilings"] = self._ceilings(point["dtype"])
       memory.expose()
@@ -133,25 +133,25 @@ class Target:
     with _precision(point):
       _use_cache(settings.get("cache"))
       mechanism = self._find(point["mechanism"])
-      ready = self._compile(point, mechanism, 0, settings)
+      ready = self._compile(point, mechanism, 0)
       memory.expose()
       if memory.method() == "VmHWM":  # what is allocated once does not count
         jax.block_until_ready(ready.run())
       return memory.peak(ready.run)._asdict()
 
   def _compile(
-      self, point: Point, mechanism: Any, replicate: int, settings: Settings
+      self, point: Point, mechanism: Any, replicate: int
   ) -> Compiled:
-    cached = settings.get("cache") is not None
-    if not cached:
-      jax.clear_caches()  # else a form traced before would lower faster
+    jax.clear_caches()  # else a form traced before would lower faster
     program = points.program(point, mechanism)
     start = time.perf_counter()
     traced = program.function.trace(*program.arguments)
     lowered = traced.lower()
     middle = time.perf_counter()
+    loads = _Loads.count
     compiled = lowered.compile()
     end = time.perf_counter()
+    loaded = _Loads.count > loads
     device = jax.default_backend()
     record = {
         "key": points.key(point, lowered),
@@ -161,8 +161,8 @@ class Target:
         "device": device,
         "versions": environment.versions(),
         "operations": _operations(traced.jaxpr, points.cost(point, mechanism)),
-        "lowering_seconds": None if cached else middle - start,
-        "compile_seconds": None if cached else end - middle,
+        "lowering_seconds": None if loaded else middle - start,
+        "compile_seconds": None if loaded else end - middle,
     }
     inputs = points.inputs(point)
     arguments = [jax.device_put(array) for array in inputs]
@@ -221,6 +221,20 @@ class Peak:
 def _precision(point: Point) -> contextlib.AbstractContextManager[Any]:
   """Lets JAX keep float64 where a point asks for it."""
   return jax.enable_x64(point["dtype"] == "float64")
+
+
+class _Loads:
+  """How many programs this process has read from its cache."""
+
+  count = 0
+
+  @classmethod
+  def listen(cls, event: str, **_: Any) -> None:
+    """Hears what JAX tells of itself."""
+    cls.count += event == "/jax/compilation_cache/cache_hits"
+
+
+jax.monitoring.register_event_listener(_Loads.listen)
 
 
 @functools.lru_cache(maxsize=1)  # a second time it would forget its entries
