@@ -15,7 +15,7 @@ from lalm.launch.grid import Point
 
 CALLS = 6  # at least: one checked, one for memory, one to warm up, three timed
 SHARE_OF_MEMORY = 0.8  # of what is available, that a point may be meant to use
-START = 5.0  # seconds to start a worker, imports and ceilings included
+START = 3.0  # seconds to start a worker, imports and ceilings included
 SMALLEST_SHARE = 1e-3  # seconds; three calls are timed whatever the share
 REST = 0.5  # seconds at a point beside its calls, before any was measured
 

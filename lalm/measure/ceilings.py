@@ -16,10 +16,10 @@ from typing import Any, Callable
 import jax
 import jax.numpy as jnp
 
-_LONG = 0.03  # seconds; a run of this length is timed well
-_BUDGET = 0.4  # seconds for each ceiling, beside compiling
+_LONG = 0.01  # seconds; a run of this length is timed well
+_BUDGET = 0.2  # seconds for each ceiling, beside compiling
 _FEWEST = 3  # runs
-_SIZES = tuple(2**i for i in range(10, 15))  # rows of a square product
+_SIZES = tuple(2**i for i in range(11, 15))  # rows of a square product
 _STREAMS = tuple(2**i for i in range(24, 31))  # elements of a streamed array
 _BATCH = (512, 256, 64)  # products, rows and columns, contraction
 
