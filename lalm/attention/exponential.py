@@ -53,7 +53,7 @@ def _by_bits(x: jax.Array) -> jax.Array:
   y = jnp.maximum(x * np.float32(np.log2(np.e)), np.float32(-_BIAS))
   n = lax.round(y, lax.RoundingMethod.TO_NEAREST_EVEN)
   power = lax.bitcast_convert_type(n + _SHIFT, jnp.int32) << _BITS
-  fraction = np.float32(0)
+  fraction = jnp.zeros_like(y)
   for coefficient in _TWO_TO_THE:
     fraction = fraction * (y - n) + np.float32(coefficient)
   return lax.bitcast_convert_type(power, jnp.float32) * fraction

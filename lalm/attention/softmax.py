@@ -319,7 +319,9 @@ def over_matrix(
   top = jnp.where(top == -jnp.inf, 0, top)
   p = jnp.exp(x - top)
   total = p.sum(axis=-1, keepdims=True)
-  out = product("bgrts,bgsv->bgrtv", p.reshape(batch, groups, -1, *p.shape[2:]), v)
+  out = product(
+      "bgrts,bgsv->bgrtv", p.reshape(batch, groups, -1, *p.shape[2:]), v
+  )
   lse = jnp.where(total > 0, jnp.log(jnp.where(total > 0, total, 1)) + top, 0)
   # Dividing here, not the weights, keeps one square less for the gradient.
   out = contract.divide(out.reshape(batch, heads, queries, -1), total)

@@ -108,9 +108,7 @@ def attend(
   grouped = lambda x: keyed(x).reshape(
       batch, k.shape[2], -1, length, *x.shape[3:]
   )
-  body = _recomputed(
-      functools.partial(head, tiles=tiles, precision=precision)
-  )
+  body = _recomputed(functools.partial(head, tiles=tiles, precision=precision))
 
   def row(xs: Any) -> Any:
     arrays, seen = xs

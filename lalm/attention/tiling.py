@@ -135,7 +135,7 @@ def steps(task: jax.Array, blocks: int, tiles: Tiling) -> Steps:
   )
 
 
-def pick(x: Any, index: jax.Array) -> Any:
+def pick(x: Any, index: jax.Array | int) -> Any:
   """Returns entry `index` of the leading axis of every array in `x`."""
   take = lambda a: lax.dynamic_index_in_dim(a, index, keepdims=False)
   return jax.tree.map(take, x)

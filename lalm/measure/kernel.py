@@ -139,9 +139,7 @@ class Target:
         jax.block_until_ready(ready.run())
       return memory.peak(ready.run)._asdict()
 
-  def _compile(
-      self, point: Point, mechanism: Any, replicate: int
-  ) -> Compiled:
+  def _compile(self, point: Point, mechanism: Any, replicate: int) -> Compiled:
     jax.clear_caches()  # else a form traced before would lower faster
     program = points.program(point, mechanism)
     start = time.perf_counter()

@@ -113,8 +113,9 @@ def _interval(each: list[float]) -> tuple[float, float]:
   index, weight = intervals.draws(len(each))
   medians = np.median(np.array(each)[index], axis=1)
   tail = (1 - intervals.LEVEL) / 2
-  return tuple(
-      intervals.quantile(medians, weight, level) for level in (tail, 1 - tail)
+  return (
+      intervals.quantile(medians, weight, tail),
+      intervals.quantile(medians, weight, 1 - tail),
   )
 
 

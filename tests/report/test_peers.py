@@ -66,7 +66,9 @@ def test_what_was_not_measured_says_why():
 
 def test_works_passes_and_lengths_are_lines_of_their_own_in_order():
   records = [
-      _record(library, 0, [1.0], length=length, causal=causal, **{"pass": pass_})
+      _record(
+          library, 0, [1.0], length=length, causal=causal, **{"pass": pass_}
+      )
       for length in (2048, 1024)
       for causal in (True, False)
       for pass_ in ("forward_backward", "forward")
