@@ -131,7 +131,7 @@ def blockwise(
     scale: multiplies the scores; 1 / sqrt(K) if None.
     segment_ids: integers `[B, T]`, non-decreasing: packed documents.
     state: cache of earlier keys and values, with room for S more.
-    chunk: most tokens along a side of a tile.
+    chunk: tokens along a side of a tile, about.
 
   Returns:
     out `[B, T, H, V]` in v's dtype and the cache with the new tokens.
@@ -347,7 +347,7 @@ def over_tiles(
     triangular: T = S and no query sees a later key, whatever `seen.stop`: the
       future is skipped.
     scale: multiplies the scores; 1 / sqrt(K) if None.
-    chunk: most tokens along a side of a tile.
+    chunk: tokens along a side of a tile, about.
 
   Returns:
     out `[B, T, H, V]` in v's dtype; logsumexp `[B, T, H]`, 0 where a query

@@ -269,14 +269,13 @@ def over_chunks(
 def _run(call, body, order, state, xs: _Chunks, output) -> Any:
   """Scans `body` over chunks; its inside is recomputed when differentiated."""
   single = state.S.shape[0] == 1
-  shapes = jax.tree.map(lambda x: x.shape[1:], xs)
+  lead = (1,) if single else ()
+  shapes = jax.tree.map(lambda x: (*lead, *x.shape[1:]), xs)
+  if xs.real is not None:
+    shapes = shapes._replace(real=(1, *xs.real.shape[1:]))
 
   def chunk(state: State, xs: _Chunks) -> Any:
     xs = jax.tree.map(lambda x, shape: x.reshape(shape), xs, shapes)
-    if single:
-      xs = jax.tree.map(lambda x: x[None], xs)
-    elif xs.real is not None:
-      xs = xs._replace(real=xs.real[None])
     arrays = call.heads_first(xs.q, xs.k, xs.v, xs.real)
     state, sums = body(call, order, state, (*arrays, xs.ids))
     out = None if output is None else output(sums)

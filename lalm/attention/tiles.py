@@ -53,8 +53,7 @@ def attend(
     out `[B, T, H, V]` and L `[B, T, H]`, both 0 where no key is seen.
   """
   batch, length, heads, _ = q.shape
-  blocks, paired = k.shape[1] // tiles.keys, length > tiles.queries
-  slots = 2 if tiles.strip and paired else 1
+  blocks, slots = k.shape[1] // tiles.keys, tiles.slots(length)
   tasks = length // (slots * tiles.queries)
   tile = functools.partial(_tile, precision=precision)
 

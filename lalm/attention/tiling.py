@@ -36,9 +36,12 @@ class Tiling(NamedTuple):
   def padding(self, queries: int, keys: int) -> tuple[int, int]:
     """Returns the tokens missing to whole tiles: of queries, of keys."""
     if self.strip:
-      pair = self.queries if queries <= self.queries else 2 * self.queries
-      return (-queries % pair,) * 2
+      return (-queries % (self.slots(queries) * self.queries),) * 2
     return -queries % self.queries, -keys % self.keys
+
+  def slots(self, queries: int) -> int:
+    """Returns the query blocks of a task: the two of (1), else one."""
+    return 2 if self.strip and queries > self.queries else 1
 
   def area(self, queries: int, keys: int) -> int:
     """Returns the scores computed for a head of padded lengths."""
@@ -87,10 +90,10 @@ def _even(length: int, parts: int, most: int) -> int:
 
 def tasks(x: jax.Array, tiles: Tiling) -> jax.Array:
   """Cuts `[R, T, ...]` into query blocks by task: `[R * P, slots, C, ...]`."""
+  slots = tiles.slots(x.shape[1])
   x = x.reshape(x.shape[0], -1, tiles.queries, *x.shape[2:])
-  blocks = x.shape[1]
-  if tiles.strip and blocks > 1:
-    half = blocks // 2
+  if slots == 2:
+    half = x.shape[1] // 2
     x = jnp.stack([x[:, :half], x[:, : half - 1 : -1]], axis=2)
   else:
     x = x[:, :, None]

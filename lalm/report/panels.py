@@ -127,16 +127,7 @@ def slopes(
     ]
     if bars:
       ax.vlines(*zip(*bars), color=look.colour, linewidth=0.8)
-    ax.plot(
-        places,
-        values,
-        color=look.colour,
-        marker=look.marker,
-        linestyle="none",
-        markersize=3,
-        markeredgewidth=0.4,
-        markeredgecolor="white",
-    )
+    _points(ax, places, values, look, markersize=3)
 
 
 def local_slopes(
@@ -180,14 +171,25 @@ def _curve(ax: mpl_axes.Axes, trace: Trace) -> None:
     ax.plot(grid, values, color=look.colour, linestyle=look.line)
   else:
     ax.plot(lengths, centre, color=look.colour, linestyle=":", linewidth=0.7)
+  _points(ax, lengths, centre, look)
+
+
+def _points(
+    ax: mpl_axes.Axes,
+    lengths: Sequence[float],
+    values: Sequence[float],
+    look: style.Look,
+    **more: Any,
+) -> None:
   ax.plot(
       lengths,
-      centre,
+      values,
       color=look.colour,
       marker=look.marker,
       linestyle="none",
       markeredgecolor="white",
       markeredgewidth=0.4,
+      **more,
   )
 
 

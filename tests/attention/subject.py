@@ -41,6 +41,15 @@ class Derivatives(NamedTuple):
   hessian: Any
 
 
+def pairs(got: Derivatives, expected: Derivatives):
+  """Yields a name and the two arrays for each array of both."""
+  for what in Derivatives._fields:
+    mine = jax.tree.leaves(getattr(got, what))
+    theirs = jax.tree.leaves(getattr(expected, what))
+    for number, both in enumerate(zip(mine, theirs, strict=True)):
+      yield f"{what} {number}", *both
+
+
 def precision(case: cases.Case) -> contextlib.AbstractContextManager:
   """64-bit arrays where the case asks for them."""
   if case.dtype == "float64":

@@ -126,11 +126,5 @@ def test_derivatives_equal_those_of_the_definition_in_float64(
   definition = subject.definition(mechanism)
   exact = subject.derivatives(mechanism, definition, case, exact=True)
   bound = backward(case.dtype, case.length)
-  for what in subject.Derivatives._fields:
-    pairs = zip(
-        jax.tree.leaves(getattr(got, what)),
-        jax.tree.leaves(getattr(exact, what)),
-        strict=True,
-    )
-    for number, (mine, theirs) in enumerate(pairs):
-      assert_close(mine, theirs, bound, f"{what} {number}")
+  for name, mine, theirs in subject.pairs(got, exact):
+    assert_close(mine, theirs, bound, name)

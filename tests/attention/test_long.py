@@ -148,16 +148,10 @@ def test_derivatives_of_random_shapes_equal_the_definition(
 ):
   got = subject.derivatives(mechanism, form, case)
   exact = subject.derivatives(mechanism, subject.definition(mechanism), case)
-  for what in subject.Derivatives._fields:
-    pairs = zip(
-        jax.tree.leaves(getattr(got, what)),
-        jax.tree.leaves(getattr(exact, what)),
-        strict=True,
-    )
-    for number, (mine, theirs) in enumerate(pairs):
-      size = np.linalg.norm(theirs)
-      if size < 1e-9:  # one key a row: the weights cannot move
-        assert np.linalg.norm(mine) < 1e-9
-        continue
-      bound = 10 * backward(case.dtype, case.length)
-      assert_close(mine, theirs, bound, f"{what} {number}")
+  for name, mine, theirs in subject.pairs(got, exact):
+    size = np.linalg.norm(theirs)
+    if size < 1e-9:  # one key a row: the weights cannot move
+      assert np.linalg.norm(mine) < 1e-9
+      continue
+    bound = 10 * backward(case.dtype, case.length)
+    assert_close(mine, theirs, bound, name)
