@@ -99,13 +99,13 @@ def parallel(
   Raises:
     ValueError: a rank, dtype, axis or combination the contract excludes.
   """
-  call, ids = _check(q, k, v, causal, segment_ids, state, feature_map)
+  call, ids = _check(q, k, v, causal, scale, segment_ids, state, feature_map)
   q_all, k_all, v_all = call.heads_first(q, k, v)
   order = "causal" if causal else "all"
   parts = call.within(q_all, k_all, v_all, ids, order)
   if state is not None:
     parts = sums.add(call.read(state, q_all, ids), parts)
-  out = call.output(parts, scale, normalize)
+  out = call.output(parts, normalize)
   state = call.write(call.state, k_all, v_all, ids)
   return contract.Result(out.astype(v.dtype), state)
 
@@ -142,9 +142,9 @@ def recurrent(
   Raises:
     ValueError: as in `parallel`.
   """
-  call, ids = _check(q, k, v, causal, segment_ids, state, feature_map)
+  call, ids = _check(q, k, v, causal, scale, segment_ids, state, feature_map)
   return sums.over_chunks(
-      call, sums.by_token, q, k, v, causal, scale, ids, normalize, CHUNK
+      call, sums.by_token, q, k, v, causal, ids, normalize, CHUNK
   )
 
 
@@ -184,9 +184,9 @@ def chunkwise(
     ValueError: as in `parallel`, or chunk < 1.
   """
   shapes.check_positive("chunk", chunk)
-  call, ids = _check(q, k, v, causal, segment_ids, state, feature_map)
+  call, ids = _check(q, k, v, causal, scale, segment_ids, state, feature_map)
   return sums.over_chunks(
-      call, sums.by_chunk, q, k, v, causal, scale, ids, normalize, chunk
+      call, sums.by_chunk, q, k, v, causal, ids, normalize, chunk
   )
 
 
@@ -221,10 +221,10 @@ def step(
     ValueError: T or S is not 1, or as in `parallel`.
   """
   shapes.check_one_token(q, k)
-  call, ids = _check(q, k, v, True, segment_ids, state, feature_map)
+  call, ids = _check(q, k, v, True, scale, segment_ids, state, feature_map)
   arrays = call.heads_first(q, k, v)
   state, parts = sums.one_token(call, "causal", call.state, (*arrays, ids))
-  out = call.output(parts, scale, normalize)
+  out = call.output(parts, normalize)
   return contract.Result(out.astype(v.dtype), state)
 
 
@@ -241,7 +241,7 @@ def matrix(q: jax.Array, k: jax.Array, **gates: Any) -> jax.Array:
 
 
 def _check(
-    q, k, v, causal, segment_ids, state, feature_map
+    q, k, v, causal, scale, segment_ids, state, feature_map
 ) -> tuple[sums.Pieces, Any]:
   """Checks the call; returns its pieces and the ids as int32."""
   sizes = shapes.check_qkv(q, k, v)
@@ -264,9 +264,9 @@ def _check(
   if state is None:
     state = fresh
   shapes.check_like("state", state, fresh)
-  product = functools.partial(
-      jnp.einsum, precision=contract.precision(q.dtype, k.dtype, v.dtype)
-  )
+  precision = contract.precision(q.dtype, k.dtype, v.dtype)
+  product = functools.partial(jnp.einsum, precision=precision)
   if segment_ids is not None:
     segment_ids = segment_ids.astype(jnp.int32)
-  return sums.Pieces(state, feature_map, product, dtype), segment_ids
+  product = jax.tree_util.Partial(product)
+  return sums.Pieces(state, feature_map, product, scale), segment_ids

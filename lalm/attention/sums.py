@@ -17,7 +17,8 @@ import jax.numpy as jnp
 
 from lalm.attention import contract
 
-CHUNK = 64
+CHUNK = 32
+_UNROLL = 8  # chunks at once
 
 
 class State(NamedTuple):
@@ -44,13 +45,19 @@ class Pieces(NamedTuple):
   """A checked call: the pieces of (1) that all forms are made of.
 
   Arrays are heads first here: q `[B, G, R, T, F]` with R queries a key head,
-  k `[B, G, S, F]`, v `[B, G, S, V]`, ids `[B, T]` or None.
+  k `[B, G, S, F]`, v `[B, G, S, V]`, ids `[B, T]` or None. It is a pytree.
+
+  Attributes:
+    state: before the first token.
+    feature_map: phi, a `jax.tree_util.Partial`.
+    product: `einsum` of the call's precision, a `Partial` too.
+    scale: of the scores, or None.
   """
 
   state: State
   feature_map: Any
   product: Callable
-  dtype: Any
+  scale: Any
 
   def heads_first(self, q: Any, k: Any, v: Any, real: Any = None) -> tuple:
     """Returns phi(q), phi(k) and v in the accumulator's dtype, heads first.
@@ -61,13 +68,14 @@ class Pieces(NamedTuple):
       v: `[B, S, G, V]` or None.
       real: `[1, S]`, False on the keys of padding, or None.
     """
+    dtype = self.state.S.dtype
     if q is not None:
       groups = self.state.S.shape[1]
       q = q.reshape(*q.shape[:2], groups, -1, q.shape[-1])
-      q = self.feature_map(q.astype(self.dtype).transpose(0, 2, 3, 1, 4))
+      q = self.feature_map(q.astype(dtype).transpose(0, 2, 3, 1, 4))
     if k is not None:
-      k = self.feature_map(k.astype(self.dtype).transpose(0, 2, 1, 3))
-      v = v.astype(self.dtype).transpose(0, 2, 1, 3)
+      k = self.feature_map(k.astype(dtype).transpose(0, 2, 1, 3))
+      v = v.astype(dtype).transpose(0, 2, 1, 3)
     if real is not None:
       k = jnp.where(real[:, None, :, None], k, 0)
     return q, k, v
@@ -118,7 +126,7 @@ class Pieces(NamedTuple):
     num = self.product("bgrts,bgsv->bgrtv", scores, v)
     return num, scores.sum(axis=-1)
 
-  def output(self, sums: Sums, scale: Any, normalize: bool) -> jax.Array:
+  def output(self, sums: Sums, normalize: bool) -> jax.Array:
     """Returns o of (1) as `[B, T, H, V]`."""
     num, den = sums
     batch, groups, repeats, length, width = num.shape
@@ -126,8 +134,8 @@ class Pieces(NamedTuple):
     num = num.reshape(-1, length, width)
     if normalize:
       num = contract.divide(num, den.reshape(-1, length, 1))
-    elif scale is not None:
-      num = num * scale
+    elif self.scale is not None:
+      num = num * self.scale
     num = num.reshape(batch, groups * repeats, length, width)
     return jnp.swapaxes(num, 1, 2)
 
@@ -223,7 +231,6 @@ def over_chunks(
     k: jax.Array,
     v: jax.Array,
     causal: bool,
-    scale: Any,
     ids: Any,
     normalize: bool,
     chunk: int,
@@ -237,7 +244,6 @@ def over_chunks(
     k: keys `[B, S, G, K]`.
     v: values `[B, S, G, V]`.
     causal: whether query t sees keys up to t only.
-    scale: of the scores, or None.
     ids: document ids `[B, T]` or None.
     normalize: whether the output is divided by its denominator.
     chunk: C.
@@ -249,7 +255,7 @@ def over_chunks(
   q_cut, k_cut, v_cut = (_cut(x, chunk) for x in (q, k, v))
   xs = _Chunks(q_cut, k_cut, v_cut, _cut(ids, chunk, "edge"), real)
   run = functools.partial(_run, call, body)
-  output = lambda sums: call.output(sums, scale, normalize).astype(v.dtype)
+  output = lambda call, sums: call.output(sums, normalize).astype(v.dtype)
   if causal:
     state, out = run("causal", call.state, xs, output)
   elif ids is None:
@@ -257,9 +263,11 @@ def over_chunks(
     _, out = run("read", state, xs._replace(k=None, v=None, real=None), output)
   else:
     # Every key of a document is up to a query or after it.
-    state, until = run("causal", call.state, xs, lambda sums: sums)
+    keep = lambda call, sums: sums
+    state, until = run("causal", call.state, xs, keep)
     empty = jax.tree.map(jnp.zeros_like, call.state)
-    _, after = run("after", empty, xs, lambda sums: sums)
+    _, after = run("after", empty, xs, keep)
+    output = functools.partial(output, call)
     # Chunks of a single sequence stand where a batch does.
     out = (jax.vmap(output) if batch > 1 else output)(add(until, after))
   shape = (batch, length, q.shape[2], v.shape[3])
@@ -267,7 +275,20 @@ def over_chunks(
 
 
 def _run(call, body, order, state, xs: _Chunks, output) -> Any:
-  """Scans `body` over chunks; its inside is recomputed when differentiated."""
+  """Scans `body` over chunks; its inside is recomputed when differentiated.
+
+  Several chunks are unrolled, since XLA runs their operations side by side on a
+  CPU's cores, each being too small to be shared out. That does not pay in a
+  derivative, which is of the scan as it is.
+  """
+  scan = functools.partial(_scan, body, order, output)
+  several = jax.custom_jvp(functools.partial(scan, _UNROLL))
+  several.defjvp(functools.partial(jax.jvp, functools.partial(scan, 1)))
+  return several(call, state, xs)
+
+
+def _scan(body, order, output, unroll, call, state, xs) -> Any:
+  """Scans `body` over chunks, `unroll` of them at once where there are many."""
   single = state.S.shape[0] == 1
   lead = (1,) if single else ()
   shapes = jax.tree.map(lambda x: (*lead, *x.shape[1:]), xs)
@@ -278,17 +299,16 @@ def _run(call, body, order, state, xs: _Chunks, output) -> Any:
     xs = jax.tree.map(lambda x, shape: x.reshape(shape), xs, shapes)
     arrays = call.heads_first(xs.q, xs.k, xs.v, xs.real)
     state, sums = body(call, order, state, (*arrays, xs.ids))
-    out = None if output is None else output(sums)
+    out = None if output is None else output(call, sums)
     if single:
       out = jax.tree.map(lambda x: x[0], out)
     return state, _thin(out[None])[0] if isinstance(out, jax.Array) else out
 
   keep = jax.checkpoint_policies.save_only_these_names(contract.QUOTIENT)
   chunk = jax.checkpoint(chunk, prevent_cse=False, policy=keep)
-  # XLA runs operations of several chunks side by side on a CPU's cores; each
-  # alone is too small to be shared out.
-  backwards = order == "after"
-  unroll = 4 if jax.tree.leaves(xs)[0].shape[0] >= 16 else 1
+  thin = jax.tree.map(_thin, xs)
+  if len(xs.q if xs.k is None else xs.k) < 2 * unroll:
+    unroll = 1
   return lax.scan(
-      chunk, state, jax.tree.map(_thin, xs), reverse=backwards, unroll=unroll
+      chunk, state, thin, reverse=order == "after", unroll=unroll
   )

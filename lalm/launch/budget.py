@@ -2,9 +2,11 @@
 
 A point costs, in one replicate, its calls and the rest: compiling, checking.
 The calls take as long as the sweep's share for a point, or until its time is
-known well, but never less than one that is checked, one whose memory is taken,
-one to warm up and three that are timed. Where a sweep is too long, first the
-share shrinks, then the dearest points are dropped.
+known well, but never less than one that is checked, one whose memory is taken
+and three that are timed. Where a sweep is too long, first the share shrinks to
+a quarter, then the dearest points are dropped: one of them would cost many
+others the samples that tell a law from noise. Points that cost no more than a
+few shares stay as long as there is any time for them.
 """
 
 import math
@@ -13,10 +15,12 @@ from typing import Any, NamedTuple, Sequence
 
 from lalm.launch.grid import Point
 
-CALLS = 6  # at least: one checked, one for memory, one to warm up, three timed
+CALLS = 5  # at least: one checked, one for memory, three timed
 SHARE_OF_MEMORY = 0.8  # of what is available, that a point may be meant to use
 START = 3.0  # seconds to start a worker, imports and ceilings included
 SMALLEST_SHARE = 1e-3  # seconds; three calls are timed whatever the share
+FAIR_SHARE = 0.25  # of the point budget; below it, dear points are given up
+DEAR = 8  # fair shares that a point takes at least if it is dear
 REST = 0.5  # seconds at a point beside its calls, before any was measured
 
 
@@ -86,13 +90,19 @@ def allot(
   dearest = sorted(
       kept, key=lambda i: (plans[i].least, plans[i].point["length"])
   )
-  while kept and sum(plans[i].least * times[i] for i in kept) > seconds:
-    dropped.add(dearest.pop())
-    kept -= dropped
+  fair = FAIR_SHARE * point_budget
 
   def total(share: float) -> float:
     return sum(plans[i].cost(share) * times[i] for i in kept)
 
+  def crowded() -> bool:
+    """Whether the dearest point is one too many."""
+    dear = plans[dearest[-1]].least > DEAR * fair
+    return total(fair if dear else 0.0) > seconds
+
+  while kept and crowded():
+    dropped.add(dearest.pop())
+    kept -= dropped
   share = point_budget
   if total(share) > seconds:
     # The total grows with the share, and the least of all kept plans fits.
@@ -172,7 +182,7 @@ def updated(
   if record.get("status") != "ok" or not samples:
     return plan
   seconds = sorted(samples)[len(samples) // 2]
-  spent = (max(record.get("calls") or 0, len(samples)) + 3) * seconds
+  spent = (max(record.get("calls") or 0, len(samples)) + 2) * seconds
   learnt = plan._replace(
       seconds=seconds, enough=spent if spent < point_budget else math.inf
   )

@@ -5,7 +5,7 @@ import pytest
 from lalm.launch import budget
 from lalm.launch.budget import Plan
 
-_CALLS = 6  # one checked, one for memory, one to warm up, three timed
+_CALLS = 5  # one checked, one for memory, three timed
 
 
 def _plans(*seconds, rest=0.0):
@@ -24,36 +24,52 @@ def test_the_share_shrinks_until_the_time_is_just_spent():
   plans = _plans(0.001, 0.001, 1.0)
   found = budget.allot(plans, [2, 1, 1], 12.0, 5.0)
   assert not found.dropped
-  # 3 visits at the share and one that takes its six calls: 3 x + 6 = 12.
-  assert found.point_budget == pytest.approx(2.0)
+  # 3 visits at the share and one that takes its five calls: 3 x + 5 = 12.
+  assert found.point_budget == pytest.approx(7 / 3)
 
 
 def test_the_dearest_points_are_dropped_first_and_no_more_than_needed():
   plans = _plans(1.0, 8.0, 2.0, 4.0)
   for seconds, dropped in (
-      (90.0, set()),
-      (89.9, {1}),
-      (42.0, {1}),
-      (41.9, {1, 3}),
-      (5.9, {0, 1, 2, 3}),
+      (75.0, set()),
+      (74.9, {1}),
+      (35.0, {1}),
+      (34.9, {1, 3}),
+      (4.9, {0, 1, 2, 3}),
       (-1.0, {0, 1, 2, 3}),
   ):
     assert budget.allot(plans, [1] * 4, seconds, 1e-3).dropped == dropped
 
 
 def test_of_equally_dear_points_the_longest_is_dropped():
-  assert budget.allot(_plans(1.0, 1.0), [1, 1], 6.0, 1.0).dropped == {1}
+  assert budget.allot(_plans(1.0, 1.0), [1, 1], 5.0, 1.0).dropped == {1}
+
+
+def test_a_dear_point_is_dropped_before_others_lose_a_fair_share():
+  # Nine cheap points with a quarter of their budget, and one of ten seconds.
+  plans = _plans(*[0.001] * 9, 2.0)
+  for seconds, dropped in ((14.5, set()), (14.4, {9}), (4.5, {9})):
+    found = budget.allot(plans, [1] * 10, seconds, 2.0)
+    assert found.dropped == dropped
+    assert found.point_budget >= 0.4999
+
+
+def test_a_point_that_costs_a_few_shares_is_not_given_up_for_a_fair_one():
+  plans = _plans(*[0.001] * 9, 0.79)  # its least: 3.95 s, under eight shares
+  found = budget.allot(plans, [1] * 10, 4.1, 2.0)
+  assert not found.dropped
+  assert found.point_budget < 0.02
 
 
 def test_what_is_not_to_be_visited_costs_nothing_and_is_not_dropped():
-  found = budget.allot(_plans(1e9, 1.0), [0, 1], 6.0, 6.0)
-  assert found == budget.Allotment(6.0, frozenset())
+  found = budget.allot(_plans(1e9, 1.0), [0, 1], 5.0, 5.0)
+  assert found == budget.Allotment(5.0, frozenset())
 
 
 def test_the_rest_of_a_point_counts():
   plans = _plans(1.0, 1.0, rest=1.0)
-  assert budget.allot(plans, [1, 1], 14.0, 1.0).dropped == set()
-  assert budget.allot(plans, [1, 1], 13.9, 1.0).dropped == {1}
+  assert budget.allot(plans, [1, 1], 12.0, 1.0).dropped == set()
+  assert budget.allot(plans, [1, 1], 11.9, 1.0).dropped == {1}
 
 
 @pytest.mark.parametrize("seconds", [0.1, 1.0, 7.0, 33.0, 1e3])
@@ -86,7 +102,7 @@ def test_the_system_says_how_much_memory_there_is():
 def test_a_measured_point_is_planned_by_what_it_took():
   plan = Plan({}, "", seconds=9.0)
   record = {"status": "ok", "seconds": [1.0, 100.0, 2.0], "calls": 8}
-  for share, calls in ((10.0, 12.0), (20.0, 20.0), (50.0, 22.0)):
+  for share, calls in ((10.0, 10.0), (18.0, 18.0), (50.0, 20.0)):
     found = budget.updated(plan, record, 30.0, share)
     assert found.seconds == 2.0  # the median, whatever the outlier
     assert found.calls(share) == calls
