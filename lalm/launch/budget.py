@@ -1,7 +1,7 @@
 """What fits into memory and into the seconds of a sweep.
 
-A point costs, in one replicate, its calls and the rest: compiling, checking.
-The calls take as long as the sweep's share for a point, or until its time is
+A point costs, in one replicate, its calls and the rest: tracing, lowering,
+checking; and in those without a filled cache, compiling. The calls take as long as the sweep's share for a point, or until its time is
 known well, but never less than one that is checked, one whose memory is taken
 and three that are timed. Where a sweep is too long, first the share shrinks to
 a quarter, then the dearest points are dropped: one of them would cost many
@@ -17,11 +17,19 @@ from lalm.launch.grid import Point
 
 CALLS = 5  # at least: one checked, one for memory, three timed
 SHARE_OF_MEMORY = 0.8  # of what is available, that a point may be meant to use
-START = 3.0  # seconds to start a worker, imports and ceilings included
+START = 4.0  # seconds to start a worker, imports and ceilings included
 SMALLEST_SHARE = 1e-3  # seconds; three calls are timed whatever the share
 FAIR_SHARE = 0.25  # of the point budget; below it, dear points are given up
-DEAR = 8  # fair shares that a point takes at least if it is dear
-REST = 0.5  # seconds at a point beside its calls, before any was measured
+DEAR = 10  # fair shares that a point takes at least if it is dear
+# Seconds at a point beside its calls, before any was measured.
+REST, COMPILING = 0.6, 1.0
+
+
+class Visits(NamedTuple):
+  """How often a point is to be measured, and how often compiled for it."""
+
+  count: int
+  compiling: int = 0
 
 
 class Plan(NamedTuple):
@@ -32,7 +40,8 @@ class Plan(NamedTuple):
     key: identity of its measurement.
     bytes: predicted peak memory, None if unknown.
     seconds: of one call, predicted or, once there is one, measured.
-    rest: seconds beside the calls.
+    rest: seconds beside the calls and compiling.
+    compiling: seconds of compiling it.
     enough: seconds of calls after which its time is known well.
     failure: (status, reason) where planning it has failed already.
   """
@@ -42,21 +51,23 @@ class Plan(NamedTuple):
   bytes: int | None = None
   seconds: float = 0.0
   rest: float = REST
+  compiling: float = COMPILING
   enough: float = math.inf
   failure: tuple[str, str] | None = None
 
   @property
   def least(self) -> float:
-    """Seconds one replicate takes at least."""
+    """Seconds one replicate takes at least, where nothing is compiled."""
     return CALLS * self.seconds + self.rest
 
   def calls(self, point_budget: float) -> float:
     """Seconds of the calls of one replicate, given a point's share."""
     return max(CALLS * self.seconds, min(point_budget, self.enough))
 
-  def cost(self, point_budget: float) -> float:
-    """Seconds one replicate takes, given the share for a point's calls."""
-    return self.calls(point_budget) + self.rest
+  def cost(self, point_budget: float, visits: Visits) -> float:
+    """Seconds of some visits, given the share for the calls of each."""
+    once = self.calls(point_budget) + self.rest
+    return visits.count * once + visits.compiling * self.compiling
 
 
 class Allotment(NamedTuple):
@@ -73,7 +84,7 @@ class Allotment(NamedTuple):
 
 def allot(
     plans: Sequence[Plan],
-    times: Sequence[int],
+    visits: Sequence[Visits],
     seconds: float,
     point_budget: float,
 ) -> Allotment:
@@ -81,11 +92,11 @@ def allot(
 
   Args:
     plans: what there is to do.
-    times: for each plan, how many replicates are to be measured.
+    visits: for each plan, how often.
     seconds: the time there is for all of them.
     point_budget: the most that the calls of one point may take.
   """
-  kept = {i for i, count in enumerate(times) if count}
+  kept = {i for i, wanted in enumerate(visits) if wanted.count}
   dropped: set[int] = set()
   dearest = sorted(
       kept, key=lambda i: (plans[i].least, plans[i].point["length"])
@@ -93,7 +104,7 @@ def allot(
   fair = FAIR_SHARE * point_budget
 
   def total(share: float) -> float:
-    return sum(plans[i].cost(share) * times[i] for i in kept)
+    return sum(plans[i].cost(share, visits[i]) for i in kept)
 
   def crowded() -> bool:
     """Whether the dearest point is one too many."""
@@ -186,7 +197,11 @@ def updated(
   learnt = plan._replace(
       seconds=seconds, enough=spent if spent < point_budget else math.inf
   )
-  rest = max(0.0, wall - learnt.calls(point_budget))
+  compiled = record.get("compile_seconds")
+  rest = wall - learnt.calls(point_budget) - (compiled or 0.0)
   if record.get("error"):  # it was checked, which is done once
-    rest = min(rest, (record.get("compile_seconds") or 0.0) + REST)
-  return learnt._replace(rest=rest)
+    rest = min(rest, REST)
+  return learnt._replace(
+      rest=max(0.0, rest),
+      compiling=plan.compiling if compiled is None else compiled,
+  )

@@ -156,7 +156,7 @@ def describe(
   for index, (made, decision) in enumerate(zip(plans, decisions)):
     done = sweep.done(index)
     if decision.action == "measure":
-      total += (replicates - done) * made.cost(sweep.point_budget)
+      total += made.cost(sweep.point_budget, sweep.visits(index))
     rows.append(
         (
             grid.label(made.point),

@@ -26,7 +26,7 @@ from lalm.launch.schema import Settings
 SCHEMA = 1  # version of a record's fields
 # The replicate without a cache. The first fills it, so that compiling is timed
 # by two workers and the others need not compile.
-_UNCACHED = 1
+_FILLING, _UNCACHED = 0, 1
 _PATIENCE = 10  # times its predicted seconds the calls of a point may take
 # What tells where a point was measured; a failure tells it too.
 _WHERE = ("machine", "device", "versions")
@@ -129,12 +129,11 @@ class Supervisor:
 
   def _allot(self, replicate: int) -> frozenset[int]:
     """Spends the time left from a replicate on; the points that do not fit."""
-    count = len(self._plans)
     workers = self._settings["replicates"] - replicate
     seconds = self._deadline - time.monotonic() - budget.START * workers
     allotment = budget.allot(
         self._plans,
-        [self._times(index, replicate) for index in range(count)],
+        [self.visits(index, replicate) for index in range(len(self._plans))],
         seconds,
         self._settings["point_budget"],
     )
@@ -162,16 +161,18 @@ class Supervisor:
       # Some were not visited: points skipped, or no time for them.
       self._progress(last._replace(total=last.done, seconds_left=0.0))
 
-  def _times(self, index: int, replicate: int) -> int:
-    """How many replicates of a point, from this one on, may be measured."""
+  def visits(self, index: int, replicate: int = 0) -> budget.Visits:
+    """The replicates of a point, from this one on, that may be measured."""
     made = self._plans[index]
     if made.failure or not budget.fits_memory(made, self._memory):
-      return 0
-    return sum(
-        not self._records.tried(made.key, later)
-        and not self.failures.blocked(index, later)
+      return budget.Visits(0)
+    wanted = [
+        later
         for later in range(replicate, self._settings["replicates"])
-    )
+        if not self._records.tried(made.key, later)
+        and not self.failures.blocked(index, later)
+    ]
+    return budget.Visits(len(wanted), sum(map(_compiles, wanted)))
 
   def _decision(self, index: int, replicate: int, dropped: bool) -> Decision:
     made = self._plans[index]
@@ -210,7 +211,7 @@ class Supervisor:
         if decision.action != "over_budget"
     ]
     self._total = self._visits + sum(
-        self._times(index, replicate) for index in self._kept
+        self.visits(index, replicate).count for index in self._kept
     )
     if todo:
       order = visiting_order(todo, self._settings["seed"], replicate)
@@ -315,13 +316,12 @@ class Supervisor:
     )
 
   def _tell(self, index: int, waiting: Sequence[int], replicate: int) -> None:
-    left = sum(self._plans[i].cost(self.point_budget) for i in waiting)
     later = self._settings["replicates"] - replicate - 1
-    if later:
-      left += later * budget.START + sum(
-          self._times(i, replicate + 1) * self._plans[i].cost(self.point_budget)
-          for i in self._kept
-      )
+    left = later * budget.START
+    wanted = [(i, budget.Visits(1, _compiles(replicate))) for i in waiting]
+    wanted += [(i, self.visits(i, replicate + 1)) for i in self._kept]
+    for i, visits in wanted:
+      left += self._plans[i].cost(self.point_budget, visits)
     left = min(left, max(0.0, self._deadline - time.monotonic()))
     total = max(self._total, self._visits)
     label = grid.label(self._plans[index].point)
@@ -335,6 +335,11 @@ def _checked(fields: Mapping[str, Any]) -> Mapping[str, Any]:
   if status in _STATUSES or status in ledger.NOT_TRIED:
     return fields
   return {"status": "crashed", "reason": f"the worker's status is {status!r}"}
+
+
+def _compiles(replicate: int) -> bool:
+  """Whether a replicate compiles its points."""
+  return replicate in (_FILLING, _UNCACHED)
 
 
 def _cache(folder: pathlib.Path) -> pathlib.Path:

@@ -40,7 +40,7 @@ MMAP_THRESHOLD, TRIM_THRESHOLD = 2**25, 2**26  # bytes
 
 # What all arenas keep is far below _KEPT; smaller peaks are read again, at
 # least once and for so many seconds.
-_KEPT, _READINGS, _REPEATING = 2**28, 4, 0.25
+_KEPT, _READINGS, _REPEATING = 2**28, 4, 0.1
 
 
 class Peak(NamedTuple):
