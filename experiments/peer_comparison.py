@@ -16,6 +16,7 @@ import sys
 from lalm import store
 from lalm.launch import command
 from lalm.report import peers as table
+from lalm.report import progress
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -42,6 +43,7 @@ EXPERIMENT = command.Experiment(
     target="lalm.measure.peers:TARGET",
     catalogue="lalm.measure.peers",
     finish=finish,
+    progress=progress.Line(),
 )
 
 if __name__ == "__main__":

@@ -87,22 +87,48 @@ def check_one_token(q: Any, k: Any) -> None:
       raise ValueError(f"{name}: expected one token, T = 1, got {shape[1]}")
 
 
+def check_integers(name: str, x: Any, shape: tuple[int, ...]) -> None:
+  """Raises ValueError unless `x` is an array of integers of this shape."""
+  dtype = getattr(x, "dtype", None)
+  if dtype is None or np.dtype(dtype).kind not in "iu":
+    raise ValueError(
+        f"{name}: expected an integer dtype, got {dtype or type(x)}"
+    )
+  if tuple(x.shape) != shape:
+    raise ValueError(f"{name}: expected shape {shape}, got {tuple(x.shape)}")
+
+
+def check_scalar(name: str, x: Any) -> None:
+  """Raises ValueError unless `x` is a number, an array of rank 0, or None."""
+  if np.ndim(x) != 0:
+    raise ValueError(f"{name}: expected a number, got shape {np.shape(x)}")
+
+
+def check_state(name: str, got: Any, kind: type) -> None:
+  """Raises ValueError unless a state is of a kind."""
+  if not isinstance(got, kind):
+    raise ValueError(
+        f"{name}: expected a {kind.__module__}.{kind.__name__}, got {type(got)}"
+    )
+
+
 def check_like(name: str, got: Any, expected: Any) -> None:
-  """Raises ValueError unless a state has the shapes of `expected`.
+  """Raises ValueError unless a state has the shapes and dtypes of `expected`.
 
   Args:
     name: the argument's name, for the message.
     got: a NamedTuple of arrays.
-    expected: one of the same type, with the right shapes.
+    expected: one of the same type, with the right shapes and dtypes.
   """
-  if type(got) is not type(expected):
-    raise ValueError(
-        f"{name}: expected a {type(expected).__module__}."
-        f"{type(expected).__name__}, got {type(got)}"
-    )
+  check_state(name, got, type(expected))
   for field, want, have in zip(expected._fields, expected, got):
     if tuple(have.shape) != tuple(want.shape):
       raise ValueError(
           f"{name}.{field}: expected shape {tuple(want.shape)}, got"
           f" {tuple(have.shape)}"
+      )
+    if have.dtype != want.dtype:
+      raise ValueError(
+          f"{name}.{field}: expected {want.dtype} for these inputs, got"
+          f" {have.dtype}"
       )

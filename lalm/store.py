@@ -40,7 +40,7 @@ Path = str | os.PathLike[str]
 Record = dict[str, Any]
 
 # Statuses of a point that was not tried: a later run may still measure it.
-_NOT_TRIED = frozenset({"over_budget", "skipped"})
+NOT_TRIED = ("over_budget", "skipped")
 
 # Within a record quotes are escaped and the key is reserved, so these bytes
 # occur only where a line begins.
@@ -152,21 +152,6 @@ def load(path: Path) -> Contents:
         damage.append(Damage(number, offset, reason))
     offset += len(line) + 1
   return Contents(records, damage)
-
-
-def done(records: Iterable[Mapping[str, Any]]) -> set[tuple[str, int]]:
-  """Identities (key, replicate) of the records that need no second attempt.
-
-  Every status counts, failures too, except those of points that were never
-  tried ("over_budget", "skipped"). Records without an identity do not count.
-  """
-  return {
-      (record["key"], record["replicate"])
-      for record in records
-      if record.get("status") not in _NOT_TRIED
-      and "key" in record
-      and "replicate" in record
-  }
 
 
 def replace(path: Path, text: str | bytes) -> None:

@@ -122,19 +122,6 @@ def test_a_record_that_cannot_be_stored_is_refused_before_any_write(
   assert not path.exists()
 
 
-def test_done_is_every_identity_that_was_tried() -> None:
-  statuses = ("ok", "wrong", "not_finite", "out_of_memory", "timeout")
-  statuses += ("crashed", "over_budget", "skipped")
-  records = [
-      {"key": s, "replicate": r, "status": s} for s in statuses for r in (0, 1)
-  ]
-  again = {"key": "skipped", "replicate": 1, "status": "ok"}
-  nameless = {"status": "ok"}
-  found = store.done([*records, again, again, nameless])
-  tried = {(s, r) for s in statuses[:6] for r in (0, 1)}
-  assert found == tried | {("skipped", 1)}
-
-
 def test_repeated_records_are_all_loaded(tmp_path: Path) -> None:
   path = tmp_path / "records.jsonl"
   for _ in range(3):

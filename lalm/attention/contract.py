@@ -41,8 +41,9 @@ def form(fn: Form) -> Form:
 
   @functools.wraps(fn)
   def call(q: Any, k: Any, v: Any, **keywords: Any) -> Any:
+    given = "feature_map" in keywords
     phi = keywords.get("feature_map")
-    if phi is not None and not isinstance(phi, jax.tree_util.Partial):
+    if given and not isinstance(phi, jax.tree_util.Partial):
       if not callable(phi):
         raise ValueError(
             f"feature_map: expected a function of an array, got {phi!r}"

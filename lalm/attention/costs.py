@@ -95,7 +95,7 @@ def linear_parallel(s: Sizes) -> Cost:
 
 def linear_chunkwise(s: Sizes) -> Cost:
   """Per token C (F + V) within its chunk, 2 F V + F for the state."""
-  chunk = s.chunk or linear.CHUNK
+  chunk = min(s.chunk or linear.CHUNK, s.length)
   F, V = s.width, s.value_width
   length = -(-s.length // chunk) * chunk
   # In a gradient each product is made three times, but scores and normaliser
@@ -110,12 +110,13 @@ def linear_chunkwise(s: Sizes) -> Cost:
 def linear_recurrent(s: Sizes) -> Cost:
   """Per token 2 F V + F."""
   F, V = s.width, s.value_width
-  length = -(-s.length // linear.CHUNK) * linear.CHUNK
+  chunk = min(linear.CHUNK, s.length)
+  length = -(-s.length // chunk) * chunk
   times, again = (3, 4) if s.gradient else (1, 1)
   states = 2 * times + (1 if s.gradient and s.causal else 0)
   products = 2 * s.lanes * length * (states * F * V + again * F)
-  inner = linear.CHUNK * F * V * s.lanes * s.wide if s.gradient else 0
-  return Cost(products, _linear_bytes(s, length, linear.CHUNK) + inner)
+  inner = chunk * F * V * s.lanes * s.wide if s.gradient else 0
+  return Cost(products, _linear_bytes(s, length, chunk) + inner)
 
 
 def linear_step(s: Sizes) -> Cost:

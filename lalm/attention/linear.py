@@ -245,6 +245,7 @@ def _check(
 ) -> tuple[sums.Pieces, Any]:
   """Checks the call; returns its pieces and the ids as int32."""
   sizes = shapes.check_qkv(q, k, v)
+  shapes.check_scalar("scale", scale)
   batch, queries, keys = sizes["B"], sizes["T"], sizes["S"]
   if causal and queries != keys:
     raise ValueError(

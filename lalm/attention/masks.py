@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from lalm import shapes
+
 
 class Interval(NamedTuple):
   """Key positions `[start, stop)` a query sees, `[B, T]` int32; None = all."""
@@ -73,15 +75,7 @@ def check_segment_ids(
   """Raises ValueError unless ids are integers `[B, T]` and T equals S."""
   if segment_ids is None:
     return
-  if not jnp.issubdtype(segment_ids.dtype, jnp.integer):
-    raise ValueError(
-        f"segment_ids: expected an integer dtype, got {segment_ids.dtype}"
-    )
-  if segment_ids.shape != (batch, queries):
-    raise ValueError(
-        f"segment_ids: expected shape {(batch, queries)}, got"
-        f" {tuple(segment_ids.shape)}"
-    )
+  shapes.check_integers("segment_ids", segment_ids, (batch, queries))
   if queries != keys:
     raise ValueError(
         f"segment_ids: expected as many keys as queries ({queries}), got {keys}"

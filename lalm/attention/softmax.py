@@ -15,12 +15,12 @@ Causal `blockwise` never visits tiles beyond the diagonal: about half of it.
 """
 
 import functools
+import math
 from typing import Any, NamedTuple
 
 import jax
 from jax import lax
 import jax.numpy as jnp
-import numpy as np
 
 from lalm import shapes
 from lalm.attention import contract
@@ -106,7 +106,7 @@ def parallel(
   seen, keys, values, state = _context(q, k, v, causal, segment_ids, state)
   mask = masks.dense(seen, keys.shape[1])
   out, _ = over_matrix(q, keys, values, mask, scale)
-  return contract.Result(_within(out, state), state)
+  return contract.Result(_within(out, state).astype(v.dtype), state)
 
 
 @contract.form
@@ -146,7 +146,7 @@ def blockwise(
   if triangular:
     seen = seen._replace(stop=None)  # the tiles are causal by themselves
   out, _ = over_tiles(q, keys, values, seen, triangular, scale, chunk)
-  return contract.Result(_within(out, new), new)
+  return contract.Result(_within(out, new).astype(v.dtype), new)
 
 
 @contract.form
@@ -180,7 +180,7 @@ def step(
   seen, keys, values, state = _context(q, k, v, True, segment_ids, state)
   mask = masks.dense(seen, keys.shape[1])
   out, _ = over_matrix(q, keys, values, mask, scale)
-  return contract.Result(_within(out, state), state)
+  return contract.Result(_within(out, state).astype(v.dtype), state)
 
 
 def matrix(q: jax.Array, k: jax.Array, **gates: Any) -> jax.Array:
@@ -196,7 +196,9 @@ def matrix(q: jax.Array, k: jax.Array, **gates: Any) -> jax.Array:
 
 
 def _scale(scale: Any, width: int) -> Any:
-  return 1 / np.sqrt(width) if scale is None else scale
+  """The scale, a plain float by default: NumPy's would promote to float64."""
+  shapes.check_scalar("scale", scale)
+  return 1 / math.sqrt(width) if scale is None else scale
 
 
 def _context(q, k, v, causal, segment_ids, state):
@@ -260,6 +262,8 @@ def _seen(batch, queries, keys, causal, segment_ids, written, start, last):
 
 
 def _check_state(state: State, k: jax.Array, v: jax.Array) -> None:
+  shapes.check_state("state", state, State)
+  per_sequence = k.shape[:1]
   shapes.check_axes(
       {
           "k": (k, "BSGK"),
@@ -268,6 +272,9 @@ def _check_state(state: State, k: jax.Array, v: jax.Array) -> None:
           "state.values": (state.values, "BNGV"),
       }
   )
+  shapes.check_integers("state.length", state.length, ())
+  shapes.check_integers("state.start", state.start, per_sequence)
+  shapes.check_integers("state.segment", state.segment, per_sequence)
   if state.keys.shape[1] < k.shape[1]:
     raise ValueError(
         f"state: expected room for {k.shape[1]} tokens, got a capacity of"

@@ -73,8 +73,10 @@ class Pieces(NamedTuple):
       groups = self.state.S.shape[1]
       q = q.reshape(*q.shape[:2], groups, -1, q.shape[-1])
       q = self.feature_map(q.astype(dtype).transpose(0, 2, 3, 1, 4))
+      q = q.astype(dtype)
     if k is not None:
       k = self.feature_map(k.astype(dtype).transpose(0, 2, 1, 3))
+      k = k.astype(dtype)
       v = v.astype(dtype).transpose(0, 2, 1, 3)
     if real is not None:
       k = jnp.where(real[:, None, :, None], k, 0)
@@ -194,17 +196,19 @@ class _Chunks(NamedTuple):
   real: Any
 
 
-def _cut(x: Any, chunk: int, mode: str = "constant") -> Any:
+def _cut(x: Any, chunk: int) -> Any:
   """Cuts `[B, T, ...]` into `[N, B, C, ...]`, padded to whole chunks.
 
-  A batch of one is left out, `[N, C, ...]`: XLA copies a whole array to move
+  Padding repeats the last token: a feature map need not be finite at 0, and 0
+  times its derivative there would spoil the gradients. A batch of one is left out, `[N, C, ...]`: XLA copies a whole array to move
   even an axis of length 1.
   """
   if x is None:
     return None
   more = -x.shape[1] % chunk
   if more:
-    x = jnp.pad(x, [(0, more if i == 1 else 0) for i in range(x.ndim)], mode)
+    pad = [(0, more if i == 1 else 0) for i in range(x.ndim)]
+    x = jnp.pad(x, pad, "edge")
   if x.shape[0] == 1:
     return x.reshape(-1, chunk, *x.shape[2:])
   x = x.reshape(x.shape[0], -1, chunk, *x.shape[2:])
@@ -249,11 +253,12 @@ def over_chunks(
     chunk: C.
   """
   (batch, length), keys = q.shape[:2], k.shape[1]
+  chunk = min(chunk, max(length, keys))
   real = None
   if keys % chunk:
     real = _cut(jnp.arange(-(-keys // chunk) * chunk)[None] < keys, chunk)
   q_cut, k_cut, v_cut = (_cut(x, chunk) for x in (q, k, v))
-  xs = _Chunks(q_cut, k_cut, v_cut, _cut(ids, chunk, "edge"), real)
+  xs = _Chunks(q_cut, k_cut, v_cut, _cut(ids, chunk), real)
   run = functools.partial(_run, call, body)
   output = lambda call, sums: call.output(sums, normalize).astype(v.dtype)
   if causal:
@@ -277,14 +282,28 @@ def over_chunks(
 def _run(call, body, order, state, xs: _Chunks, output) -> Any:
   """Scans `body` over chunks; its inside is recomputed when differentiated.
 
-  Several chunks are unrolled, since XLA runs their operations side by side on a
+  Several chunks are unrolled, since XLA runs their products side by side on a
   CPU's cores, each being too small to be shared out. That does not pay in a
   derivative, which is of the scan as it is.
   """
   scan = functools.partial(_scan, body, order, output)
-  several = jax.custom_jvp(functools.partial(scan, _UNROLL))
-  several.defjvp(functools.partial(jax.jvp, functools.partial(scan, 1)))
-  return several(call, state, xs)
+  unroll = _UNROLL if body is by_chunk else 1
+  arguments = (call, state, xs)
+  # What a user's feature map closes over may be differentiated, too.
+  many, free = jax.closure_convert(functools.partial(scan, unroll), *arguments)
+  one, same = jax.closure_convert(functools.partial(scan, 1), *arguments)
+
+  @jax.custom_jvp
+  def run(arguments, free, same):
+    del same
+    return many(*arguments, *free)
+
+  @run.defjvp
+  def derivative(primals, tangents):
+    plain = lambda arguments, free, same: one(*arguments, *same)
+    return jax.jvp(plain, primals, tangents)
+
+  return run(arguments, free, same)
 
 
 def _scan(body, order, output, unroll, call, state, xs) -> Any:
@@ -307,7 +326,7 @@ def _scan(body, order, output, unroll, call, state, xs) -> Any:
   keep = jax.checkpoint_policies.save_only_these_names(contract.QUOTIENT)
   chunk = jax.checkpoint(chunk, prevent_cse=False, policy=keep)
   thin = jax.tree.map(_thin, xs)
-  if len(xs.q if xs.k is None else xs.k) < 2 * unroll:
+  if len(xs.q if xs.k is None else xs.k) < unroll:
     unroll = 1
   return lax.scan(
       chunk, state, thin, reverse=order == "after", unroll=unroll

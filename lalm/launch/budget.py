@@ -1,12 +1,13 @@
 """What fits into memory and into the seconds of a sweep.
 
 A point costs, in one replicate, its calls and the rest: tracing, lowering,
-checking; and in those without a filled cache, compiling. The calls take as long as the sweep's share for a point, or until its time is
-known well, but never less than one that is checked, one whose memory is taken
-and three that are timed. Where a sweep is too long, first the share shrinks to
-a quarter, then the dearest points are dropped: one of them would cost many
-others the samples that tell a law from noise. Points that cost no more than a
-few shares stay as long as there is any time for them.
+checking; and in those without a filled cache, compiling. The calls take as long
+as the sweep's share for a point, or until its time is known well, but never
+less than one that is checked, one whose memory is taken and three that are
+timed. Where a sweep is too long, first the share shrinks to a quarter, then the
+dearest points are dropped: one of them would cost many others the samples that
+tell a law from noise. Points that cost no more than a few shares stay as long
+as there is any time for them.
 """
 
 import math
@@ -165,17 +166,6 @@ def fits_memory(plan: Plan, available: int | None) -> bool:
   if plan.bytes is None or available is None:
     return True
   return plan.bytes <= SHARE_OF_MEMORY * available
-
-
-def in_words(amount: float | None) -> str:
-  """Bytes with a unit, for people."""
-  if amount is None:
-    return "unknown"
-  for unit in ("B", "KiB", "MiB", "GiB"):
-    if amount < 1024:
-      return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
-    amount /= 1024
-  return f"{amount:.1f} TiB"
 
 
 def updated(

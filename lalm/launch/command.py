@@ -12,6 +12,7 @@ import sys
 import time
 from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
+from lalm import units
 from lalm.launch import budget
 from lalm.launch import flags
 from lalm.launch import grid
@@ -161,7 +162,7 @@ def describe(
         (
             grid.label(made.point),
             f"{made.seconds:.3g}",
-            budget.in_words(made.bytes),
+            units.size(made.bytes),
             f"{done}/{replicates}",
             ": ".join(filter(None, decision)),
         )

@@ -15,7 +15,6 @@ from lalm import store
 from lalm.launch import signals
 
 FAILED = ("wrong", "not_finite", "out_of_memory", "timeout", "crashed")
-NOT_TRIED = ("over_budget", "skipped")
 
 Record = dict[str, Any]
 
@@ -52,7 +51,7 @@ class Ledger:
   def tried(self, key: str, replicate: int) -> bool:
     """Whether the replicate of the point is done, well or not."""
     record = self.find(key, replicate)
-    return record is not None and record["status"] not in NOT_TRIED
+    return record is not None and record["status"] not in store.NOT_TRIED
 
   def of(self, key: str) -> list[Record]:
     """The records of a point, by replicate."""
@@ -89,7 +88,8 @@ class Ledger:
 
 
 def _supersedes(record: Record, before: Record) -> bool:
-  return before["status"] in NOT_TRIED and record["status"] not in NOT_TRIED
+  left_out = store.NOT_TRIED
+  return before["status"] in left_out and record["status"] not in left_out
 
 
 @contextlib.contextmanager

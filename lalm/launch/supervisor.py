@@ -14,6 +14,7 @@ import time
 from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 from lalm import store
+from lalm import units
 from lalm.launch import budget
 from lalm.launch import conversation
 from lalm.launch import grid
@@ -153,7 +154,8 @@ class Supervisor:
     for index, made in enumerate(self._plans):
       if made.failure:
         status, reason = made.failure
-        self._add(index, 0, {"status": status, "reason": reason})
+        fields = {"status": status, "reason": reason, "planned": False}
+        self._add(index, 0, fields)
     for replicate in range(self._settings["replicates"]):
       self._replicate(replicate, ready)
     last = self._shown
@@ -181,8 +183,8 @@ class Supervisor:
     if self._records.tried(made.key, replicate):
       return Decision("done")
     if not budget.fits_memory(made, self._memory):
-      needed = budget.in_words(made.bytes)
-      found = budget.in_words(self._memory)
+      needed = units.size(made.bytes)
+      found = units.size(self._memory)
       return Decision("over_budget", f"needs {needed}, {found} are available")
     if reason := self.failures.blocked(index, replicate):
       return Decision("skipped", reason)
@@ -222,7 +224,7 @@ class Supervisor:
         decision = self._decision(index, replicate, False)
         if decision.action == "measure":
           decision = Decision("over_budget", "the sweep's time was over")
-      if decision.action in ledger.NOT_TRIED:
+      if decision.action in store.NOT_TRIED:
         status, reason = decision
         self._add(index, replicate, {"status": status, "reason": reason})
 
@@ -332,7 +334,7 @@ class Supervisor:
 def _checked(fields: Mapping[str, Any]) -> Mapping[str, Any]:
   """The fields, or a failure where their status is none that is known."""
   status = fields.get("status")
-  if status in _STATUSES or status in ledger.NOT_TRIED:
+  if status in _STATUSES or status in store.NOT_TRIED:
     return fields
   return {"status": "crashed", "reason": f"the worker's status is {status!r}"}
 

@@ -111,14 +111,9 @@ class Target:
       memory.expose()
       if settings.get("gate", True):
         seed = [settings.get("seed", 0), replicate, point["seed"]]
-        verdict = _gate(point, mechanism, ready, seed)
-        record["error"] = {
-            "kind": verdict.kind,
-            "relative": verdict.relative,
-            "tolerance": verdict.tolerance,
-        }
-        if verdict.status != "ok":
-          return {**record, "status": verdict.status, "reason": verdict.reason}
+        record |= outcome(_gate(point, mechanism, ready, seed))
+        if record["status"] != "ok":
+          return record
       else:
         jax.block_until_ready(ready.run())
       record["memory"] = self._memory(point, mechanism, ready, settings)
@@ -150,14 +145,8 @@ class Target:
     compiled = lowered.compile()
     end = time.perf_counter()
     loaded = _Loads.count > loads
-    device = jax.default_backend()
     record = {
-        "key": points.key(point, lowered),
-        "replicate": replicate,
-        "point": dict(point),
-        "machine": environment.fingerprint(),
-        "device": device,
-        "versions": environment.versions(),
+        **identity(point, replicate, points.key(point, lowered)),
         "operations": _operations(traced.jaxpr, points.cost(point, mechanism)),
         "lowering_seconds": None if loaded else middle - start,
         "compile_seconds": None if loaded else end - middle,
@@ -278,27 +267,42 @@ def _gate(
     point: Point, mechanism: Any, ready: Compiled, seed: Sequence[int]
 ) -> error.Verdict:
   """Runs the compiled function once and compares it with the definition."""
-  common = {
-      "causal": point["causal"],
-      "seed": seed,
+
+  def call(cotangent: np.ndarray | None) -> list[np.ndarray]:
+    if cotangent is None:
+      return [np.asarray(ready.run())]
+    given = jax.device_put(cotangent)
+    results = ready.call(*ready.arguments[:3], given)
+    return [np.asarray(array) for array in results]
+
+  return error.check(
+      call,
+      ready.inputs,
+      mechanism.reference,
+      backward=ready.program.backward,
+      causal=point["causal"],
+      seed=seed,
+      device=jax.default_backend(),
+  )
+
+
+def identity(point: Point, replicate: int, key: str) -> dict[str, Any]:
+  """The fields of a record that say what was measured, and where."""
+  return {
+      "key": key,
+      "replicate": replicate,
+      "point": dict(point),
+      "machine": environment.fingerprint(),
       "device": jax.default_backend(),
+      "versions": environment.versions(),
   }
-  arguments, inputs = ready.arguments, ready.inputs
-  if not ready.program.backward:
-    out = np.asarray(ready.run())
-    return error.check_forward(out, inputs, mechanism.reference, **common)
-  drawn = error.probe(
-      inputs, ready.program.out, causal=point["causal"], seed=seed
-  )
-  cotangent = jax.device_put(drawn.cotangent)
-  results = ready.call(*arguments[:3], cotangent)
-  out, *gradients = (np.asarray(array) for array in results)
-  verdict = error.check_forward(out, inputs, mechanism.reference, **common)
-  if verdict.status != "ok":
-    return verdict
-  return error.check_backward(
-      gradients, inputs, drawn, mechanism.reference, **common
-  )
+
+
+def outcome(verdict: error.Verdict) -> dict[str, Any]:
+  """The fields of a record that say what the gate found."""
+  found = verdict._asdict()
+  record = {name: found.pop(name) for name in ("status", "reason")}
+  return {**record, "error": found}
 
 
 def _fresh_peak(point: Point, settings: Settings) -> memory.Peak:

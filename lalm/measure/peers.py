@@ -17,7 +17,6 @@ import numpy as np
 
 from lalm.attention import catalogue
 from lalm.attention import features
-from lalm.measure import environment
 from lalm.measure import error
 from lalm.measure import kernel
 from lalm.measure import memory
@@ -157,24 +156,18 @@ class Target(kernel.Target):
     if point["form"] != "torch":
       return super().measure(point, replicate, settings)
     run, call, inputs = _torch_program(point)
-    seed = [settings.get("seed", 0), replicate, point["seed"]]
-    reference = get(point["mechanism"]).reference
-    verdict = _gate(point, call, inputs, reference, seed)
-    record = {
-        "key": _torch_key(point),
-        "replicate": replicate,
-        "point": dict(point),
-        "machine": environment.fingerprint(),
-        "device": jax.default_backend(),
-        "versions": {**environment.versions(), **_torch_version()},
-        "error": {
-            "kind": verdict.kind,
-            "relative": verdict.relative,
-            "tolerance": verdict.tolerance,
-        },
-        "status": verdict.status,
-        "reason": verdict.reason,
-    }
+    verdict = error.check(
+        call,
+        inputs,
+        get(point["mechanism"]).reference,
+        backward=point["pass"] == "forward_backward",
+        causal=point["causal"],
+        seed=[settings.get("seed", 0), replicate, point["seed"]],
+        device="cpu",
+    )
+    record = kernel.identity(point, replicate, _torch_key(point))
+    record["versions"] = {**record["versions"], **_torch_version()}
+    record |= kernel.outcome(verdict)
     if verdict.status != "ok":
       return record
     memory.settle()
@@ -241,22 +234,6 @@ def _torch_program(point: Mapping[str, Any]) -> Any:
     shape = jax.ShapeDtypeStruct(inputs[2].shape, jnp.float32)
     constant = heads_first(points.cotangent(point, shape))
   return (lambda: call(constant)), gated, inputs
-
-
-def _gate(
-    point: Mapping[str, Any], call: Any, inputs: Any, reference: Any, seed: Any
-) -> error.Verdict:
-  """The gate of `lalm.measure.error`, on arrays from PyTorch."""
-  common = {"causal": point["causal"], "seed": seed, "device": "cpu"}
-  if point["pass"] == "forward":
-    return error.check_forward(call()[0], inputs, reference, **common)
-  shape = jax.ShapeDtypeStruct(inputs[2].shape, inputs[2].dtype)
-  drawn = error.probe(inputs, shape, causal=point["causal"], seed=seed)
-  out, *gradients = call(drawn.cotangent)
-  verdict = error.check_forward(out, inputs, reference, **common)
-  if verdict.status != "ok":
-    return verdict
-  return error.check_backward(gradients, inputs, drawn, reference, **common)
 
 
 TARGET = Target()

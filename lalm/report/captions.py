@@ -86,13 +86,6 @@ def _points_legend(group: Group) -> list[str]:
   return ["; ".join(found) + "."]
 
 
-def _memory(group: Group) -> bool:
-  return any(
-      points.replicate_values(records, "memory")
-      for records in group.points.values()
-  )
-
-
 def failed(group: Group, pass_: str) -> list[tuple[Curve, Mapping[int, str]]]:
   """The curves of a pass with points that are not ok: length -> status."""
   found = ((c, points.failures(group, c, pass_)) for c in group.curves)

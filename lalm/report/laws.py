@@ -4,7 +4,8 @@ import pathlib
 import textwrap
 from typing import Any, Mapping, NamedTuple
 
-from lalm.report import points, units
+from lalm import units
+from lalm.report import points
 from lalm.report.results import Curve, Group, Results
 from lalm.scaling import reading
 

@@ -6,7 +6,8 @@ from typing import Any, Mapping, Sequence
 from matplotlib import axes as mpl_axes
 from matplotlib import transforms
 
-from lalm.report import style, units
+from lalm import units
+from lalm.report import style
 from lalm.report.results import Curve
 from lalm.report.scales import ROW, Frame, guide_span
 

@@ -8,7 +8,8 @@ from typing import Any, Iterable, Mapping, NamedTuple, Sequence
 
 from matplotlib import axes as mpl_axes
 
-from lalm.report import laws, margins, points, scales, style, units
+from lalm import units
+from lalm.report import laws, margins, points, scales, style
 from lalm.report.results import Curve, Group
 from lalm.report.scales import Frame
 

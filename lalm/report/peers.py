@@ -1,4 +1,4 @@
-"""The table of libraries side by side: ratios of time with intervals.
+"""The tables of libraries side by side: ratios of time with intervals.
 
 A ratio is the other library's seconds over this one's, so above 1 this one is
 faster. Both were timed in the same worker process; the ratio is the median over
@@ -10,11 +10,14 @@ from typing import Any, Iterable, Mapping, NamedTuple
 
 import numpy as np
 
-from lalm.report import units
+from lalm import units
 from lalm.scaling import intervals
+from lalm.scaling import reading
 
 OURS = "lalm"
+MISSING = "missing: not installed"
 Record = Mapping[str, Any]
+Place = tuple[str, bool, str, int]  # work, causal, pass, length
 
 
 class Ratio(NamedTuple):
@@ -29,6 +32,7 @@ class Ratio(NamedTuple):
     ours: this library's seconds, median over workers; None if unknown.
     theirs: the other's.
     ratio: theirs / ours.
+    workers: how many have timed both.
     interval: of the ratio, None with fewer than 3 workers.
     remark: why there is no ratio, "" where there is one.
   """
@@ -41,6 +45,7 @@ class Ratio(NamedTuple):
   ours: float | None
   theirs: float | None
   ratio: float | None
+  workers: int
   interval: tuple[float, float] | None
   remark: str
 
@@ -54,40 +59,45 @@ def ratios(
     records: of the experiment `peer_comparison`, of one device.
     missing: work -> libraries that do not import here.
   """
-  times: dict[tuple[str, bool, str, int], dict[str, dict[int, float]]] = {}
-  remarks: dict[tuple, str] = {}
+  members: dict[Place, dict[str, list[Record]]] = {}
   for record in records:
     point = record["point"]
-    place = (
-        point["mechanism"],
-        point["causal"],
-        point["pass"],
-        point["length"],
-    )
-    found = times.setdefault(place, {})
-    library = point["form"]
-    if record["status"] == "ok":
-      seconds = statistics.median(record["seconds"])
-      found.setdefault(library, {})[record["replicate"]] = seconds
-    else:
-      found.setdefault(library, {})
-      words = f"{record['status']}: {record.get('reason', '')}".strip(": ")
-      remarks[(*place, library)] = words
+    work, pass_ = point["mechanism"], point["pass"]
+    place = (work, point["causal"], pass_, point["length"])
+    libraries = members.setdefault(place, {})
+    libraries.setdefault(point["form"], []).append(record)
   lines = []
-  for place, found in times.items():
-    for library in found:
+  for place, libraries in members.items():
+    found = {library: _times(own) for library, own in libraries.items()}
+    for library, own in libraries.items():
       if library != OURS:
-        remark = remarks.get((*place, library), "")
-        lines.append(_line(place, library, found, remark))
+        lines.append(_line(place, library, found, _remark(own)))
     for library in missing.get(place[0], ()):
       if library not in found:
-        lines.append(_line(place, library, found, "missing: not installed"))
+        lines.append(_line(place, library, found, MISSING))
   order = lambda line: (line.work, line.library, line.causal, line.pass_)
   return sorted(lines, key=lambda line: (*order(line), line.length))
 
 
+def _times(records: list[Record]) -> dict[int, float]:
+  """Replicate -> median seconds of a call."""
+  tried = [r for r in records if r["status"] not in reading.NOT_TRIED]
+  return {
+      replicate: statistics.median(record["seconds"])
+      for replicate, record in reading.newest(tried).items()
+  }
+
+
+def _remark(records: list[Record]) -> str:
+  """Why something was not measured, as far as records tell."""
+  for record in reversed(records):
+    if record["status"] != "ok":
+      return f"{record['status']}: {record.get('reason', '')}".strip(": ")
+  return ""
+
+
 def _line(
-    place: tuple[str, bool, str, int],
+    place: Place,
     library: str,
     found: Mapping[str, Mapping[int, float]],
     remark: str,
@@ -95,16 +105,16 @@ def _line(
   ours, theirs = found.get(OURS, {}), found.get(library, {})
   both = sorted(set(ours) & set(theirs))
   middle = lambda times: statistics.median(times.values()) if times else None
-  if not both:
-    words = remark or "not measured"
-    return Ratio(
-        *place, library, middle(ours), middle(theirs), None, None, words
-    )
   each = [theirs[number] / ours[number] for number in both]
-  ratio = statistics.median(each)
-  interval = _interval(each) if len(each) >= 3 else None
   return Ratio(
-      *place, library, middle(ours), middle(theirs), ratio, interval, ""
+      *place,
+      library,
+      middle(ours),
+      middle(theirs),
+      statistics.median(each) if each else None,
+      len(each),
+      _interval(each) if len(each) >= 3 else None,
+      "" if each else remark or "not measured",
   )
 
 
@@ -120,26 +130,77 @@ def _interval(each: list[float]) -> tuple[float, float]:
 
 
 def markdown(lines: Iterable[Ratio], heading: str) -> str:
-  """Returns the table as Markdown under a line that says what was measured."""
-  rows = [
-      "| work | library | pass | n | lalm | other | other / lalm |",
-      "| --- | --- | --- | ---: | ---: | ---: | --- |",
-  ]
+  """Returns the tables as Markdown under a line that says what was measured.
+
+  Ratios by length, then seconds by length, then why cells are empty.
+  """
+  curves: dict[tuple[str, str, str], dict[int, Ratio]] = {}
   for line in lines:
     work = f"{line.work}, {'causal' if line.causal else 'full'}"
-    seconds = [
-        "" if x is None else units.seconds(x) for x in (line.ours, line.theirs)
-    ]
-    if line.ratio is None:
-      verdict = line.remark
+    curve = (work, line.library, line.pass_.replace("_", "+"))
+    curves.setdefault(curve, {})[line.length] = line
+  lengths = sorted({length for found in curves.values() for length in found})
+  shares: list[list[str]] = []
+  times: dict[tuple[str, ...], list[str]] = {}
+  for (work, library, pass_), found in curves.items():
+    at = [found.get(length) for length in lengths]
+    first = next(iter(found.values()))
+    if first.remark == MISSING:
+      shares.append([work, library, pass_, MISSING, *[""] * (len(lengths) - 1)])
     else:
-      verdict = f"{line.ratio:.2f}"
-      if line.interval is not None:
-        verdict += f" [{line.interval[0]:.2f}, {line.interval[1]:.2f}]"
-    pass_ = line.pass_.replace("_", "+")
-    cells = (work, line.library, pass_, f"{line.length:,}", *seconds, verdict)
-    rows.append(f"| {' | '.join(cells)} |")
-  return "\n".join([f"**{heading}**", "", *rows, ""])
+      shares.append([work, library, pass_, *map(_share, at)])
+      times[work, library, pass_] = [_seconds(x and x.theirs) for x in at]
+    times[work, OURS, pass_] = [_seconds(x and x.ours) for x in at]
+  head = ["work", "library", "pass", *(f"{length:,}" for length in lengths)]
+  rows = [[*curve, *cells] for curve, cells in sorted(times.items())]
+  return "\n".join(
+      [
+          f"**{heading}**",
+          "",
+          "Seconds of the other library over those of lalm, by length:",
+          "",
+          *_table(head, shares),
+          "",
+          "Time of a call, by length:",
+          "",
+          *_table(head, rows),
+          "",
+          *_notes(curves),
+          "",
+      ]
+  )
+
+
+def _table(head: list[str], rows: list[list[str]]) -> list[str]:
+  rule = ["---"] * 3 + ["---:"] * (len(head) - 3)
+  return [f"| {' | '.join(cells)} |" for cells in (head, rule, *rows)]
+
+
+def _share(line: Ratio | None) -> str:
+  """A ratio with its interval, or with how few workers it is of."""
+  if line is None or line.ratio is None:
+    return ""
+  if line.interval is None:
+    noun = "worker" if line.workers == 1 else "workers"
+    return f"{line.ratio:.2f} ({line.workers} {noun})"
+  return f"{line.ratio:.2f} [{line.interval[0]:.2f}, {line.interval[1]:.2f}]"
+
+
+def _seconds(value: float | None) -> str:
+  return "" if value is None else units.seconds(value)
+
+
+def _notes(
+    curves: Mapping[tuple[str, str, str], Mapping[int, Ratio]],
+) -> list[str]:
+  """Why a length of a curve has no ratio; the first reason stands for all."""
+  notes = []
+  for curve, found in curves.items():
+    empty = [x for x in found.values() if x.ratio is None]
+    if empty and empty[0].remark != MISSING:
+      at = ", ".join(f"{line.length:,}" for line in empty)
+      notes.append(f"- {', '.join(curve)} at {at}: {empty[0].remark}")
+  return notes
 
 
 def heading(records: Iterable[Record], environment: Mapping[str, Any]) -> str:

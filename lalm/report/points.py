@@ -4,7 +4,7 @@ import math
 import statistics
 from typing import Iterable, Mapping, NamedTuple
 
-from lalm.report import units
+from lalm import units
 from lalm.report.results import Curve, Group, measured
 from lalm.scaling import reading
 

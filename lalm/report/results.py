@@ -13,7 +13,6 @@ from lalm import store
 from lalm.scaling import reading
 
 PASSES = ("forward", "forward_backward")
-NOT_DONE = ("over_budget", "skipped")
 
 
 class Missing(ValueError):
@@ -40,7 +39,7 @@ class Group(NamedTuple):
 
   setting: dict[str, Any]
   curves: tuple[Curve, ...]
-  points: dict[tuple[Curve, str, int], tuple[dict, ...]]
+  points: dict[tuple[Curve, str, int], tuple[Mapping, ...]]
   fits: dict[tuple[Curve, str, str], dict]
   crossovers: tuple[dict, ...]
 
@@ -237,18 +236,14 @@ def _curves(records: Sequence[Mapping]) -> list[Curve]:
   ]
 
 
-def _current(records: list[dict]) -> tuple[dict, ...]:
+def _current(records: list[dict]) -> tuple[Mapping, ...]:
   """The lines of the newest key, one for each worker.
 
   A changed kernel has another key: its older lines are history. A worker's
   finished line stands over one that only says it was left out.
   """
-  keys: dict[Any, list[dict]] = {}
-  for record in records:
-    keys.setdefault(record.get("key"), []).append(record)
-  newest = keys[max(keys, key=lambda key: (_newest(keys[key]), str(key)))]
-  workers: dict[Any, dict] = {}
-  for record in newest:
+  workers: dict[Any, Mapping] = {}
+  for record in reading.current(records):
     worker = record.get("replicate", 0)
     held = workers.get(worker)
     if held is None or not _done(held) or _done(record):
@@ -257,7 +252,7 @@ def _current(records: list[dict]) -> tuple[dict, ...]:
 
 
 def _done(record: Mapping) -> bool:
-  return record["status"] not in NOT_DONE
+  return record["status"] not in store.NOT_TRIED
 
 
 def _taken(items: list[Mapping], setting: Mapping) -> list[Mapping]:
@@ -274,12 +269,10 @@ def _agrees(item: Any, setting: Mapping) -> bool:
 
 
 def _fit_place(fit: Mapping, curves: Iterable[Curve]) -> tuple | None:
-  for curve in curves:
-    same = (curve.mechanism, curve.form) == (
-        fit.get("mechanism"),
-        fit.get("form"),
-    )
-    if same and curve.chunk in (None, fit.get("chunk", curve.chunk)):
+  name = (fit.get("mechanism"), fit.get("form"))
+  same = [curve for curve in curves if (curve.mechanism, curve.form) == name]
+  for curve in same:
+    if len(same) == 1 or curve.chunk == fit.get("chunk"):
       return curve, fit.get("pass"), fit.get("quantity")
   return None
 

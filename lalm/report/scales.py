@@ -10,7 +10,8 @@ from typing import Callable, NamedTuple, Sequence
 from matplotlib import axes as mpl_axes
 from matplotlib import ticker
 
-from lalm.report import points, units
+from lalm import units
+from lalm.report import points
 
 NAMED = 3  # crossovers of a panel that are labelled
 ROW = 0.115  # inches between two lines of small text

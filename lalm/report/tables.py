@@ -13,7 +13,8 @@ import re
 import unicodedata
 from typing import Any, Iterable, Sequence
 
-from lalm.report import laws, units
+from lalm import units
+from lalm.report import laws
 from lalm.report.laws import Row
 from lalm.report.results import Group, Results
 

@@ -2,8 +2,9 @@
 
 Records share a law only if they agree in everything but length and worker:
 machine fingerprint, device, versions, experiment and every field of the
-point.  Only status "ok" counts.  Where a point was measured under several
-keys (the kernel has changed), the key measured last counts.
+point.  Only status "ok" counts.  Where a point has several keys (the kernel has
+changed), only the newest counts: of a kernel that is wrong by now, or not
+measured yet, no law is told.
 
 | quantity | value of one worker |
 |---|---|
@@ -98,11 +99,12 @@ def curves(records: Iterable[Mapping]) -> list[Curve]:
   groups: dict[str, list[Mapping]] = collections.defaultdict(list)
   for record in records:
     point = record.get("point") or {}
-    if record.get("status") == "ok" and "length" in point:
+    if "status" in record and "length" in point:
       point = {k: v for k, v in point.items() if k != "length"}
       identity = [point, {k: record.get(k) for k in IDENTITY}]
       groups[json.dumps(identity, sort_keys=True)].append(record)
-  return [_curve(groups[key]) for key in sorted(groups)]
+  found = [_curve(groups[key]) for key in sorted(groups)]
+  return [curve for curve in found if curve.records]
 
 
 def _curve(members: list[Mapping]) -> Curve:
@@ -114,24 +116,42 @@ def _curve(members: list[Mapping]) -> Curve:
   by_length: dict[int, list[Mapping]] = collections.defaultdict(list)
   for record in members:
     by_length[record["point"]["length"]].append(record)
+  found = {n: newest(by_length[n]) for n in sorted(by_length)}
   return Curve(
       setting,
       mechanism=str(point.get("mechanism")),
       form=str(point.get("form")),
       pass_=str(point.get("pass")),
       chunk=point.get("chunk"),
-      records={n: _newest(by_length[n]) for n in sorted(by_length)},
+      records={n: own for n, own in found.items() if own},
   )
 
 
-def _newest(members: list[Mapping]) -> dict[int, Mapping]:
-  """Replicate -> record of the key that was measured last."""
+def current(members: Iterable[Mapping]) -> list[Mapping]:
+  """The records of the newest key, oldest first.
+
+  A program that could not be made has a key of no meaning, `planned` is False
+  there: it counts only where there is nothing else.
+
+  Args:
+    members: records of one point, in any order.
+  """
 
   def age(record: Mapping) -> tuple[str, str]:
     return str(record.get("started", "")), str(record.get("key", ""))
 
-  key = max(members, key=age).get("key")
-  own = sorted((r for r in members if r.get("key") == key), key=age)
+  ordered = sorted(members, key=age)
+  ordered = [r for r in ordered if r.get("planned", True)] or ordered
+  return [r for r in ordered if r.get("key") == ordered[-1].get("key")]
+
+
+def newest(members: Iterable[Mapping]) -> dict[int, Mapping]:
+  """Replicate -> record, status ok, of the newest key.
+
+  Args:
+    members: records of one point, in any order.
+  """
+  own = [r for r in current(members) if r.get("status") == "ok"]
   found = {int(record.get("replicate", 0)): record for record in own}
   return {replicate: found[replicate] for replicate in sorted(found)}
 

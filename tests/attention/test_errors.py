@@ -115,6 +115,50 @@ def test_segment_ids_that_are_not_integers_are_named(mechanism, form):
   _assert_says(error, "segment_ids", ("int", "float32"))
 
 
+def test_segment_ids_that_are_no_array_are_named(mechanism, form):
+  arrays, named = _good(mechanism, form)
+  ids = [[0] * 7] * 2
+  with pytest.raises(ValueError) as error:
+    catalogue.get(mechanism).forms[form](*arrays, segment_ids=ids, **named)
+  _assert_says(error, "segment_ids", ())
+
+
+def test_a_scale_that_is_no_number_is_named(mechanism, form):
+  if not subject.accepts(mechanism, form, "scale"):
+    pytest.skip(f"{form} takes no scale")
+  arrays, named = _good(mechanism, form)
+  with pytest.raises(ValueError) as error:
+    catalogue.get(mechanism).forms[form](*arrays, scale=jnp.ones(6), **named)
+  _assert_says(error, "scale", ("(6,)",))
+
+
+def test_a_state_of_another_kind_or_shape_is_named(mechanism, form):
+  if not subject.accepts(mechanism, form, "state"):
+    pytest.skip(f"{form} takes no state")
+  arrays, named = _good(mechanism, form)
+  state = subject.blank(mechanism, GOOD)
+  wrong = [tuple(state), state._replace(segment=state.segment[:1])]
+  for name in catalogue.names():
+    other = subject.blank(name, GOOD)
+    if type(other) is not type(state):
+      wrong.append(other)
+  for given in wrong:
+    with pytest.raises(ValueError) as error:
+      call = {**named, "state": given}
+      catalogue.get(mechanism).forms[form](*arrays, **call)
+    _assert_says(error, r"state(\.\w+)?", ())
+
+
+@pytest.mark.parametrize("dtype", ("bfloat16", "int32"))
+def test_a_state_of_sums_of_another_dtype_is_named(dtype):
+  arrays, _ = _good("linear", "chunkwise")
+  state = subject.blank("linear", GOOD)
+  state = state._replace(S=state.S.astype(dtype))
+  with pytest.raises(ValueError) as error:
+    catalogue.get("linear").forms["chunkwise"](*arrays, state=state)
+  _assert_says(error, "state.S", (dtype, "float32"))
+
+
 @pytest.mark.parametrize(
     "name",
     (
@@ -136,9 +180,9 @@ def test_an_unknown_mechanism_is_named_with_what_there_is(name):
       assert known in text
 
 
-@pytest.mark.parametrize("name", ("recurent", "", "Parallel"))
+@pytest.mark.parametrize("name", ("recurent", "", "Parallel", None))
 def test_an_unknown_feature_map_is_not_called(name):
   arrays, _ = _good("linear", "chunkwise")
   with pytest.raises(ValueError) as error:
     catalogue.get("linear").forms["chunkwise"](*arrays, feature_map=name)
-  _assert_says(error, "feature_map", (name,))
+  _assert_says(error, "feature_map", (str(name),))

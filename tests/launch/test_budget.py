@@ -135,15 +135,3 @@ def test_compiling_and_checking_are_not_planned_for_again():
   assert (loaded.compiling, loaded.rest) == (5.0, 2.0)
   checked = budget.updated(plan, compiled | {"error": {"kind": "rows"}}, 20, 5)
   assert (checked.compiling, checked.rest) == (4.0, budget.REST)
-
-
-def test_bytes_have_the_units_people_use():
-  found = [budget.in_words(n) for n in (None, 0, 1023, 1024, 3 << 29, 1 << 60)]
-  assert found == [
-      "unknown",
-      "0 B",
-      "1023 B",
-      "1.0 KiB",
-      "1.5 GiB",
-      "1048576.0 TiB",
-  ]

@@ -247,6 +247,24 @@ def test_one_gradient_that_is_not_finite_is_caught():
   assert verdict.reason.startswith("dk:")
 
 
+def test_late_rows_that_are_wrong_are_caught():
+  inputs = _inputs("bfloat16")
+  out = np.array(jax.jit(_right())(*inputs)).astype(np.float32)
+  out[:, 150:] *= 1.2
+  verdict = error.check_forward(
+      out, inputs, naive.reference, causal=True, seed=0
+  )
+  assert verdict.status == "wrong" and verdict.relative > 0.05
+
+
+@pytest.mark.parametrize("shape", [(2, 400, 4, 8), (2, 200, 4), (1, 200, 4, 8)])
+def test_an_output_of_another_shape_is_wrong(shape):
+  verdict = error.check_forward(
+      np.zeros(shape), _inputs(), naive.reference, causal=True, seed=0
+  )
+  assert verdict.status == "wrong" and str(shape) in verdict.reason
+
+
 def test_rows_are_spread_over_heads_and_hold_the_first_and_the_last():
   inputs = _inputs(length=1000)
   seen = []

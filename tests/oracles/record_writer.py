@@ -72,7 +72,8 @@ def main() -> None:
       return FAULTS[job["fault"]](descriptor, data, job["share"])
     return _write(descriptor, data)
 
-  finished = store.done(store.load(job["path"]).records)
+  records = store.load(job["path"]).records
+  finished = {(row["key"], row["replicate"]) for row in records}
   os.write = write
   for index in job["indices"]:
     row = record(index)

@@ -7,13 +7,16 @@ import pytest
 from lalm.report import peers
 
 
-def _record(library, replicate, seconds, status="ok", **point):
+def _record(
+    library, replicate, seconds, status="ok", key="", started="", **point
+):
   point = {
       "mechanism": "softmax", "causal": True, "pass": "forward",
       "length": 1024, "form": library, "batch": 1, "heads": 8, "width": 64,
       "dtype": "float32", **point,
   }  # fmt: skip
   record = {"point": point, "replicate": replicate, "status": status}
+  record |= {"key": f"{key}{library}", "started": started}
   record["versions"] = {"jax": "1.2.3"}
   if status == "ok":
     return {**record, "seconds": seconds, "reason": ""}
@@ -42,6 +45,16 @@ def test_only_workers_that_timed_both_are_compared():
   line = _line(ours + theirs)
   assert line.ratio == pytest.approx(1.5)  # of 1 and 2
   assert line.interval is None  # two workers are too few
+
+
+def test_only_the_program_tried_last_is_compared():
+  ours = [_record("lalm", i, [1.0]) for i in range(3)]
+  old = [_record("torch", i, [2.0], key="old", started="1") for i in range(3)]
+  new = [_record("torch", i, [3.0], key="new", started="2") for i in range(2)]
+  for records in (old + new, new + old):
+    assert _line(ours + records).ratio == 3
+  wrong = _record("torch", 0, [], "wrong", key="newer", started="3")
+  assert _line(ours + old + new + [wrong]).ratio is None
 
 
 @pytest.mark.parametrize("count", (3, 5, 6, 9))
@@ -88,11 +101,33 @@ def test_the_table_holds_every_line_and_what_was_measured():
   heading = peers.heading(records, {"slug": "cpu-test"})
   assert "cpu-test" in heading and "jax 1.2.3" in heading
   assert "3 worker" in heading and "H=8" in heading
-  rows = [
-      row for row in peers.markdown(lines, heading).splitlines()
-      if row.startswith("| softmax")
-  ]  # fmt: skip
-  assert len(rows) == 2
-  assert re.search(r"torch \| forward \| 1,024 .*\| 0\.50 \[0\.50, 0\.50\]",
-                   rows[1])  # fmt: skip
-  assert "over_budget" in rows[0]
+  text = peers.markdown(lines, heading)
+  rows = [row for row in text.splitlines() if row.startswith("| softmax")]
+  assert [re.split(r" *\| *", row)[1:-1] for row in rows] == [
+      ["softmax, causal", "jax.nn", "forward", ""],
+      ["softmax, causal", "torch", "forward", "0.50 [0.50, 0.50]"],
+      ["softmax, causal", "jax.nn", "forward", ""],
+      ["softmax, causal", "lalm", "forward", "500 ms"],
+      ["softmax, causal", "torch", "forward", "250 ms"],
+  ]
+  assert "- softmax, causal, jax.nn, forward at 1,024: over_budget" in text
+
+
+def test_lengths_are_columns_and_a_missing_library_is_one_row_a_pass():
+  records = [
+      _record(library, i, [seconds], length=length)
+      for library, seconds in (("lalm", 1.0), ("torch", 3.0))
+      for length in (2048, 1024)
+      for i in range(3)
+  ]
+  records.append(_record("lalm", 0, [1.0], length=4096))
+  records.append(_record("torch", 0, [2.0], length=4096))
+  lines = peers.ratios(records, {"softmax": ["jla"]})
+  text = peers.markdown(lines, "heading").splitlines()
+  assert "| work | library | pass | 1,024 | 2,048 | 4,096 |" in text
+  missing = [row for row in text if "jla" in row]
+  assert missing == [
+      f"| softmax, causal | jla | forward | {peers.MISSING} |  |  |"
+  ]
+  row = next(row for row in text if "torch" in row)
+  assert row.endswith("| 3.00 [3.00, 3.00] | 2.00 (1 worker) |")

@@ -11,7 +11,7 @@ import subprocess
 
 import pytest
 
-from lalm.report import results, tables, units
+from lalm.report import results, tables
 from tests.oracles import synthetic
 
 HOSTILE = r"[1]a_b%c&d#e$f{g}h~i^j\k<l>|m[n]" + '"o'
@@ -289,26 +289,3 @@ def test_markdown_keeps_hostile_names_in_their_cell(tmp_path):
   text = tables.markdown(loaded(tmp_path, records=records))
   row = next(line for line in text.splitlines() if line.startswith("| [1]a_b"))
   assert len(re.findall(r"(?<!\\)\|", row)) == 9
-
-
-@pytest.mark.parametrize(
-    "value, words",
-    [
-        (0.00123456, "1.23 ms"),
-        (0.9999, "1.00 s"),
-        (0.00099996, "1.00 ms"),
-        (123.4, "123 s"),
-        (12345.0, "12,345 s"),
-        (5e-6, "5.00 us"),
-        (3e-9, "3.00 ns"),
-        (float("nan"), "-"),
-        (None, "-"),
-        (True, "-"),
-    ],
-)
-def test_seconds_have_three_digits_and_a_unit(value, words):
-  assert units.seconds(value) == words
-
-
-def test_no_exponent_is_printed_as_minus_zero():
-  assert units.exponent(-0.001, [-0.0049, 0.1]) == "0.00 [0.00, 0.10]"

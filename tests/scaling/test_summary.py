@@ -151,6 +151,20 @@ def test_a_changed_kernel_is_fitted_by_its_newest_key_alone():
   assert scaling.derive(new + old) == scaling.derive(new)
 
 
+def test_a_kernel_that_is_wrong_by_now_has_no_law():
+  old = costs.records(np.tile(QUADRATIC, (5, 1)))
+  failed = {
+      "key": "new",
+      "started": "2026-02-01T00:00:00Z",
+      "status": "wrong",
+      "seconds": None,
+  }
+  assert scaling.derive(old + [r | failed for r in old]) == ([], [])
+  # It says nothing of an old kernel that a new one was not tried.
+  skipped = [r | failed | {"status": "skipped"} for r in old]
+  assert scaling.derive(old + skipped) == scaling.derive(old)
+
+
 def test_what_is_missing_or_not_a_number_is_left_out():
   records = costs.records(np.tile(QUADRATIC, (5, 1)))
   records[0]["seconds"] = []

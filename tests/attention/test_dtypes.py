@@ -1,0 +1,34 @@
+"""The dtype of what comes out, and of what is computed on the way."""
+
+import re
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from lalm.attention import catalogue
+from lalm.attention import softmax
+
+
+@pytest.mark.parametrize("form", ("parallel", "blockwise", "step"))
+def test_the_output_has_the_dtype_of_the_values_not_of_the_cache(form):
+  state = softmax.init(2, 2, 6, 5, capacity=64)
+  assert state.keys.dtype == jnp.float32
+  q, k, v = (jnp.ones((2, 1, 2, w), jnp.bfloat16) for w in (6, 6, 5))
+  out, new = getattr(softmax, form)(q, k, v, state=state)
+  assert out.dtype == jnp.bfloat16 and new.keys.dtype == jnp.float32
+
+
+@pytest.mark.catalogued
+def test_float32_stays_float32_where_float64_is_allowed(mechanism, form):
+  with jax.enable_x64(True):
+    (q, k, v), gates = catalogue.get(mechanism).inputs(
+        jax.random.key(0), length=1 if form == "step" else 40
+    )
+    if form == "step":
+      sizes = q.shape[0], k.shape[2], k.shape[3], v.shape[3]
+      state = catalogue.get(mechanism).init(*sizes, capacity=8)
+      gates = gates | {"state": state}
+    run = catalogue.get(mechanism).forms[form]
+    text = str(jax.make_jaxpr(lambda *a: run(*a, **gates).out)(q, k, v))
+  assert not re.search(r"f64\[[^\]]", text)
