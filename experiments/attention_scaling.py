@@ -11,9 +11,7 @@ measured again.
 import pathlib
 import sys
 
-from lalm import store
 from lalm.launch import command
-from lalm.launch import ledger
 from lalm.report import progress
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -22,14 +20,9 @@ _ROOT = pathlib.Path(__file__).resolve().parents[1]
 def finish(folder: pathlib.Path) -> None:
   """Writes laws, tables and figures of a device's folder; prints the laws."""
   # Imported when they are needed: a refused command line answers at once.
-  from lalm import scaling
   from lalm.report import build, tables
 
-  records = store.load(folder / "records.jsonl").records
-  fits, crossovers = scaling.derive(records)
-  ledger.write_json(folder / "fits.json", fits)
-  ledger.write_json(folder / "crossovers.json", crossovers)
-  built = build.build(folder)
+  built = build.rebuild(folder)
   print(tables.text(built.results))
   print(built.problem or f"figure: {folder / 'figures' / 'scaling.svg'}")
 

@@ -27,10 +27,8 @@ def finish(folder: pathlib.Path) -> None:
 
   records = store.load(folder / "records.jsonl").records
   environment = json.loads((folder / "environment.json").read_text())
-  lines = table.ratios(
-      records, {work: peers.missing(work) for work in peers.names()}
-  )
-  text = table.markdown(lines, table.heading(records, environment))
+  missing = {work: peers.missing(work) for work in peers.names()}
+  text = table.tables(records, environment, missing)
   store.replace(folder / "table.md", text)
   print(text)
   print(f"table: {folder / 'table.md'}")

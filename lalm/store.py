@@ -24,7 +24,7 @@ that spells one of them is stored behind a backslash, so it stays a string.
 Tuples and NumPy arrays come back as lists, NumPy scalars as Python numbers.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 import contextlib
 import errno
 import fcntl

@@ -19,7 +19,7 @@ _ROOMS = {
     "report": ("store", "units", "scaling"),
     "launch": ("store", "units", "measure.worker"),
 }
-_WITHOUT_JAX = ("store", "units", "data", "scaling", "report", "launch")
+_WITHOUT_JAX = ("store", "units", "scaling", "report", "launch")
 _JAX = {"jax", "jaxlib", "flax", "optax", "chex"}
 
 

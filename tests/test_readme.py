@@ -9,6 +9,8 @@ import sys
 
 import pytest
 
+from lalm.report import readme
+
 ROOT = pathlib.Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(
@@ -89,3 +91,7 @@ def test_every_command_of_the_readme_names_something_that_exists():
     assert path.is_dir() or path.with_suffix(".py").exists(), module
   for config in re.findall(r"--config=(configs/\S+\.py)", README):
     assert (ROOT / config).exists(), config
+
+
+def test_its_numbers_are_those_of_the_committed_results():
+  assert readme.main(["--check", str(ROOT)]) == 0

@@ -200,8 +200,8 @@ def _cut(x: Any, chunk: int) -> Any:
   """Cuts `[B, T, ...]` into `[N, B, C, ...]`, padded to whole chunks.
 
   Padding repeats the last token: a feature map need not be finite at 0, and 0
-  times its derivative there would spoil the gradients. A batch of one is left out, `[N, C, ...]`: XLA copies a whole array to move
-  even an axis of length 1.
+  times its derivative there would spoil the gradients. A batch of one is left
+  out, `[N, C, ...]`: XLA copies a whole array to move even an axis of length 1.
   """
   if x is None:
     return None
@@ -328,6 +328,4 @@ def _scan(body, order, output, unroll, call, state, xs) -> Any:
   thin = jax.tree.map(_thin, xs)
   if len(xs.q if xs.k is None else xs.k) < unroll:
     unroll = 1
-  return lax.scan(
-      chunk, state, thin, reverse=order == "after", unroll=unroll
-  )
+  return lax.scan(chunk, state, thin, reverse=order == "after", unroll=unroll)

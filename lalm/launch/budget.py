@@ -29,7 +29,7 @@ REST, COMPILING = 0.6, 1.0
 class Visits(NamedTuple):
   """How often a point is to be measured, and how often compiled for it."""
 
-  count: int
+  times: int
   compiling: int = 0
 
 
@@ -68,7 +68,7 @@ class Plan(NamedTuple):
   def cost(self, point_budget: float, visits: Visits) -> float:
     """Seconds of some visits, given the share for the calls of each."""
     once = self.calls(point_budget) + self.rest
-    return visits.count * once + visits.compiling * self.compiling
+    return visits.times * once + visits.compiling * self.compiling
 
 
 class Allotment(NamedTuple):
@@ -97,7 +97,7 @@ def allot(
     seconds: the time there is for all of them.
     point_budget: the most that the calls of one point may take.
   """
-  kept = {i for i, wanted in enumerate(visits) if wanted.count}
+  kept = {i for i, wanted in enumerate(visits) if wanted.times}
   dropped: set[int] = set()
   dearest = sorted(
       kept, key=lambda i: (plans[i].least, plans[i].point["length"])

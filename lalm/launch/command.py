@@ -50,12 +50,15 @@ class Experiment(NamedTuple):
 
 def run(argv: Sequence[str], experiment: Experiment) -> int:
   """Runs the experiment as its arguments say; returns the exit status."""
-  if flags.help_wanted(argv):
-    print(flags.help_text(experiment.summary))
-    return 0
   try:
-    with signals.interruptible():
-      return _run(argv, experiment)
+    if flags.help_wanted(argv):
+      print(flags.help_text(experiment.summary, str(experiment.config)))
+      status = 0
+    else:
+      with signals.interruptible():
+        status = _run(argv, experiment)
+    sys.stdout.flush()  # here, where it is known what to do if nobody reads
+    return status
   except schema.UsageError as error:
     _say(experiment, str(error))
     return 2
@@ -123,6 +126,8 @@ def _measure(
   ledger.write_json(
       folder / "config.json", {"experiment": experiment.name, **settings}
   )
+  if not (folder / "environment.json").exists():  # no worker may ever be ready
+    ledger.write_json(folder / "environment.json", found.environment)
 
   def ready(announced: Mapping[str, Any]) -> None:
     surroundings = announced.get("environment") or found.environment

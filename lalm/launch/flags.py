@@ -73,11 +73,12 @@ def help_wanted(argv: Sequence[str]) -> bool:
   )
 
 
-def help_text(summary: str) -> str:
-  """The flags and fields, a line each, defaults included."""
+def help_text(summary: str, config: str) -> str:
+  """The flags and fields, a line each, with the defaults of a config file."""
   lines = [summary, "", __doc__.split("\n\n")[1], "", "Fields:"]
+  settings = schema.settle(load(config))
   for name, field in schema.FIELDS.items():
-    default = field.default
+    default = settings[name]
     if isinstance(default, tuple):
       default = ",".join(map(str, default))
     lines.append(f"  {name:13} {field.meaning} [{default}]")

@@ -188,6 +188,8 @@ class Supervisor:
       return Decision("over_budget", f"needs {needed}, {found} are available")
     if reason := self.failures.blocked(index, replicate):
       return Decision("skipped", reason)
+    if time.monotonic() >= self._deadline:
+      return Decision("over_budget", "the sweep's time was over")
     if dropped:
       return Decision(
           "over_budget",
@@ -213,7 +215,7 @@ class Supervisor:
         if decision.action != "over_budget"
     ]
     self._total = self._visits + sum(
-        self.visits(index, replicate).count for index in self._kept
+        self.visits(index, replicate).times for index in self._kept
     )
     if todo:
       order = visiting_order(todo, self._settings["seed"], replicate)
@@ -222,8 +224,6 @@ class Supervisor:
       if index in todo:
         # Recorded by now, or a smaller length has failed, or time was short.
         decision = self._decision(index, replicate, False)
-        if decision.action == "measure":
-          decision = Decision("over_budget", "the sweep's time was over")
       if decision.action in store.NOT_TRIED:
         status, reason = decision
         self._add(index, replicate, {"status": status, "reason": reason})
@@ -250,7 +250,13 @@ class Supervisor:
             announced = answer.ready
             ready(announced)
           waiting.remove(answer.position)
-          self._add(answer.position, replicate, answer.fields, answer.ready)
+          self._add(
+              answer.position,
+              replicate,
+              answer.fields,
+              answer.ready,
+              answer.seconds,
+          )
           self._learn(answer)
           self._visits += 1
           self._tell(answer.position, waiting, replicate)
@@ -259,6 +265,7 @@ class Supervisor:
     gated = all(
         any(r["status"] == "ok" for r in self._records.of(self._plans[i].key))
         for i in todo
+        if not self.failures.blocked(i, replicate)
     )
     cache = None
     if replicate != _UNCACHED:
@@ -286,16 +293,21 @@ class Supervisor:
       replicate: int,
       fields: Mapping[str, Any],
       ready: Mapping[str, Any] | None = None,
+      seconds: float = 0.0,
   ) -> None:
-    """Records what came of a point; its identity is never the worker's word."""
+    """Records what came of a point some seconds after it was started.
+
+    Its identity is never the worker's word.
+    """
     made = self._plans[index]
     fields = _checked(fields)
     ceilings = (ready or {}).get("ceilings")
     now = datetime.datetime.now(datetime.timezone.utc)
+    started = now - datetime.timedelta(seconds=seconds)
     record = {
         "provenance": "measured",
         "reason": "",
-        "started": now.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "started": started.strftime("%Y-%m-%dT%H:%M:%SZ"),
         **self._where,
         **({"ceilings": ceilings} if ceilings else {}),
         **fields,

@@ -57,7 +57,7 @@ def machine() -> dict[str, Any]:
       "system": platform.system(),
       "architecture": platform.machine(),
       "model": _model(),
-      "cores": _cores(),
+      "cores": cores(),
       "memory_gib": _memory_gib(),
       "device": jax.default_backend(),
       "device_kind": device.device_kind,
@@ -138,15 +138,15 @@ def _model() -> str:
   return platform.processor() or platform.machine()
 
 
-def _cores() -> int:
+def cores() -> int:
   """Cores this process may use, a container's quota included."""
-  cores = os.cpu_count() or 1
+  found = os.cpu_count() or 1
   if hasattr(os, "sched_getaffinity"):
-    cores = len(os.sched_getaffinity(0))
+    found = len(os.sched_getaffinity(0))
   quota, _, period = _read("/sys/fs/cgroup/cpu.max").partition(" ")
   if quota.isdigit() and period.strip().isdigit():
-    cores = min(cores, max(1, round(int(quota) / int(period))))
-  return cores
+    found = min(found, max(1, round(int(quota) / int(period))))
+  return found
 
 
 def _memory_gib() -> int | None:

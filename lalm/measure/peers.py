@@ -8,7 +8,6 @@ order drawn anew for each.
 
 import importlib.util
 import inspect
-import os
 from typing import Any, Callable, Mapping
 
 import jax
@@ -17,6 +16,7 @@ import numpy as np
 
 from lalm.attention import catalogue
 from lalm.attention import features
+from lalm.measure import environment
 from lalm.measure import error
 from lalm.measure import kernel
 from lalm.measure import memory
@@ -144,10 +144,16 @@ class Target(kernel.Target):
       self, point: kernel.Point, settings: kernel.Settings
   ) -> dict[str, Any]:
     """Key, operations, predicted bytes and seconds of one call."""
-    if point["form"] != "torch":
-      return super().plan(point, settings)
     ours = super().plan({**point, "form": "lalm"}, settings)
-    return {**ours, "key": _torch_key(point)}
+    if point["form"] == "lalm":
+      return ours
+    if point["form"] == "torch":
+      theirs = {**ours, "key": _torch_key(point)}
+    else:
+      theirs = super().plan(point, settings)
+    # They are measured again with ours, for a ratio is of one run.
+    both = _Text(f"{ours['key']} {theirs['key']}")
+    return {**theirs, "key": points.key(point, both)}
 
   def measure(
       self, point: kernel.Point, replicate: int, settings: kernel.Settings
@@ -201,13 +207,15 @@ def _torch_program(point: Mapping[str, Any]) -> Any:
   """Returns what is timed, the call the gate makes, and q, k, v in NumPy."""
   import torch
 
-  torch.set_num_threads(os.cpu_count() or 1)
+  torch.set_num_threads(environment.cores())
   form = _FORMS[point["mechanism"], "torch"]
   inputs = points.inputs(point)
   backward = point["pass"] == "forward_backward"
   kind = getattr(torch, point["dtype"])
+  # PyTorch does not read NumPy's bfloat16, but float32 holds all of it.
+  common = "float64" if point["dtype"] == "float64" else "float32"
   heads_first = lambda x: (
-      torch.from_numpy(np.array(x, np.float32, order="C"))
+      torch.from_numpy(np.array(x, common, order="C"))
       .to(kind)
       .transpose(1, 2)
       .contiguous()
@@ -225,13 +233,13 @@ def _torch_program(point: Mapping[str, Any]) -> Any:
     return [out.detach(), *(tensor.grad for tensor in tensors)]
 
   def gated(cotangent: Any = None) -> list[np.ndarray]:
-    given = None if cotangent is None else heads_first(np.asarray(cotangent))
+    given = None if cotangent is None else heads_first(cotangent)
     results = (x.transpose(1, 2).contiguous() for x in call(given))
-    return [x.float().numpy() for x in results]
+    return [x.to(getattr(torch, common)).numpy() for x in results]
 
   constant = None
   if backward:
-    shape = jax.ShapeDtypeStruct(inputs[2].shape, jnp.float32)
+    shape = jax.ShapeDtypeStruct(inputs[2].shape, np.dtype(common))
     constant = heads_first(points.cotangent(point, shape))
   return (lambda: call(constant)), gated, inputs
 

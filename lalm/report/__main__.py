@@ -1,4 +1,4 @@
-"""`python3 -m lalm.report FOLDER`: builds tables and figures again."""
+"""`python3 -m lalm.report FOLDER`: laws, tables and figures once more."""
 
 import argparse
 import pathlib
@@ -13,7 +13,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
   """0 when all was written, 1 when only the tables were, 2 for a bad folder."""
   parser = argparse.ArgumentParser(
       prog="python3 -m lalm.report",
-      description="Rebuilds the tables and figures of a results folder.",
+      description="Rebuilds laws, tables and figures of a results folder.",
   )
   parser.add_argument(
       "folder",
@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
   )
   folder = parser.parse_args(arguments).folder
   try:
-    built = [build.build(device) for device in _devices(folder)]
+    built = [build.rebuild(device) for device in _devices(folder)]
   except (results.Missing, store.StoreError) as error:
     print(error, file=sys.stderr)
     return 2

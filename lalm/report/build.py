@@ -1,8 +1,10 @@
-"""Writes the tables and figures of a results folder."""
+"""Writes the laws, tables and figures of a results folder."""
 
+import json
 import pathlib
 from typing import NamedTuple
 
+from lalm import scaling
 from lalm import store
 from lalm.report import results, tables
 
@@ -20,6 +22,24 @@ class Built(NamedTuple):
   problem: str = ""
 
 
+def rebuild(folder: pathlib.Path) -> Built:
+  """Derives `fits.json` and `crossovers.json`, then does what `build` does.
+
+  Args:
+    folder: the `DIR/<device>` of a run.
+
+  Raises:
+    results.Missing: the folder holds no records, or none that have laws.
+    store.StoreError: a file cannot be written.
+  """
+  results.check(folder)
+  records = store.load(folder / "records.jsonl").records
+  for name, found in zip(("fits", "crossovers"), scaling.derive(records)):
+    text = json.dumps(found, indent=2, sort_keys=True) + "\n"
+    store.replace(folder / f"{name}.json", text)
+  return build(folder)
+
+
 def build(folder: str | pathlib.Path) -> Built:
   """Writes `table.{md,csv,tex}` and `figures/scaling*.{svg,pdf,png}`.
 
@@ -32,7 +52,7 @@ def build(folder: str | pathlib.Path) -> Built:
     where matplotlib is missing: the tables need none.
 
   Raises:
-    results.Missing: the folder holds no records.
+    results.Missing: the folder holds no records, or none that have laws.
     store.StoreError: a file cannot be written.
   """
   found = results.load(folder)

@@ -5,6 +5,7 @@ faster. Both were timed in the same worker process; the ratio is the median over
 workers, the interval the range of medians of resampled workers that holds 95 %.
 """
 
+import json
 import statistics
 from typing import Any, Iterable, Mapping, NamedTuple
 
@@ -14,9 +15,20 @@ from lalm import units
 from lalm.scaling import intervals
 from lalm.scaling import reading
 
+EXPERIMENT = "peer_comparison"
 OURS = "lalm"
 MISSING = "missing: not installed"
 Record = Mapping[str, Any]
+# What records have in common that are compared, beside machine and device.
+_SETTING = (
+    "batch",
+    "heads",
+    "width",
+    "value_width",
+    "dtype",
+    "corpus",
+    "seed",
+)
 Place = tuple[str, bool, str, int]  # work, causal, pass, length
 
 
@@ -50,13 +62,39 @@ class Ratio(NamedTuple):
   remark: str
 
 
+def tables(
+    records: Iterable[Record],
+    environment: Mapping[str, Any],
+    missing: Mapping[str, Iterable[str]],
+) -> str:
+  """Returns all tables as Markdown: those of the newest setting first.
+
+  Args:
+    records: of one device's folder; those of other experiments are left out.
+    environment: of that folder.
+    missing: work -> libraries that do not import here.
+  """
+  groups: dict[str, list[Record]] = {}
+  for record in records:
+    point = record.get("point") or {}
+    if record.get("experiment") == EXPERIMENT and "length" in point:
+      setting = [record.get("machine"), record.get("device")]
+      setting += [point.get(name) for name in _SETTING]
+      groups.setdefault(json.dumps(setting), []).append(record)
+  started = lambda own: max(str(record.get("started", "")) for record in own)
+  return "\n".join(
+      markdown(ratios(own, missing), heading(own, environment))
+      for own in sorted(groups.values(), key=started, reverse=True)
+  )
+
+
 def ratios(
     records: Iterable[Record], missing: Mapping[str, Iterable[str]]
 ) -> list[Ratio]:
   """Returns a line for each point and each other library.
 
   Args:
-    records: of the experiment `peer_comparison`, of one device.
+    records: of one setting on one device.
     missing: work -> libraries that do not import here.
   """
   members: dict[Place, dict[str, list[Record]]] = {}
@@ -81,10 +119,9 @@ def ratios(
 
 def _times(records: list[Record]) -> dict[int, float]:
   """Replicate -> median seconds of a call."""
-  tried = [r for r in records if r["status"] not in reading.NOT_TRIED]
   return {
       replicate: statistics.median(record["seconds"])
-      for replicate, record in reading.newest(tried).items()
+      for replicate, record in reading.newest(records).items()
   }
 
 
@@ -210,11 +247,13 @@ def heading(records: Iterable[Record], environment: Mapping[str, Any]) -> str:
   for record in records:
     versions.update(record.get("versions") or {})
   point = records[0]["point"]
-  workers = len({record["replicate"] for record in records})
+  timed = [record for record in records if record["status"] == "ok"]
+  workers = len({record["replicate"] for record in timed})
   used = ", ".join(f"{name} {versions[name]}" for name in sorted(versions))
   return (
       f"{environment.get('slug', environment.get('device', 'device'))};"
       f" {used}; B={point['batch']}, H={point['heads']}, d={point['width']},"
       f" {point['dtype']}; medians over {workers} worker processes that run"
-      " all libraries; other / lalm above 1: lalm is faster"
+      " all libraries, in brackets 95 % of the medians of workers drawn anew;"
+      " above 1: lalm is faster"
   )

@@ -12,6 +12,7 @@ from typing import Any, Callable, Iterable, Mapping, NamedTuple, Sequence
 from lalm import store
 from lalm.scaling import reading
 
+LAWLESS = ("peer_comparison",)  # experiments with tables of their own
 PASSES = ("forward", "forward_backward")
 
 
@@ -97,6 +98,15 @@ class Results(NamedTuple):
   environment: dict[str, Any]
 
 
+def check(folder: pathlib.Path) -> None:
+  """Raises Missing unless a folder holds records that may have laws."""
+  if not (folder / "records.jsonl").is_file():
+    raise Missing(f"{folder}: expected a results folder with a records.jsonl")
+  experiment = _json(folder / "config.json", dict, []).get("experiment")
+  if experiment in LAWLESS:
+    raise Missing(f"{folder}: {experiment} has no laws but its own table")
+
+
 def load(folder: str | pathlib.Path) -> Results:
   """Reads `folder`, the `DIR/<device>` of a run.
 
@@ -108,13 +118,11 @@ def load(folder: str | pathlib.Path) -> Results:
     The results; a damaged or missing side file is named in `unreadable`.
 
   Raises:
-    Missing: the folder has no records.jsonl.
+    Missing: the folder has no records.jsonl, or records without laws.
   """
   folder = pathlib.Path(folder)
-  path = folder / "records.jsonl"
-  if not path.is_file():
-    raise Missing(f"{folder}: expected a results folder with a records.jsonl")
-  contents = store.load(path)
+  check(folder)
+  contents = store.load(folder / "records.jsonl")
   unreadable: list[str] = []
   fits = _json(folder / "fits.json", list, unreadable)
   crossovers = _json(folder / "crossovers.json", list, unreadable)

@@ -95,6 +95,8 @@ def test_help_names_every_field_and_flag(call):
   assert outcome.status == 0 and outcome.errors == ""
   for name in (*schema.FIELDS, "--out", "--worker", "--dry_run", "--config"):
     assert name in outcome.out
+  # Defaults are those of the experiment's own file, not of the schema.
+  assert "[16,32,64,128]" in outcome.out and "[60.0]" in outcome.out
 
 
 def test_the_command_line_is_read_without_jax():

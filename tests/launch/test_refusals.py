@@ -1,15 +1,8 @@
 """A malformed command line is one line that names the flag, and status 2."""
 
 import os
-import pathlib
-import subprocess
-import sys
 
 import pytest
-
-from lalm.launch import flags
-from lalm.launch import schema
-from tests.launch import stub_sweep
 
 # What is given, and the flag that the message must begin with.
 _INTEGERS = ("batch", "heads", "width", "value_width", "replicates")

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from lalm.attention import catalogue
 from lalm.measure import ceilings
 from lalm.measure import peers
 
@@ -34,10 +35,15 @@ def _known_ceilings(monkeypatch):
   monkeypatch.setattr(ceilings, "products", lambda dtype: 1e11)
 
 
-def _measure(**fields):
+def _point(**fields):
   point = {**_POINT, **fields}
   if point["form"] == "jax.nn":
     point["value_width"] = point["width"]
+  return point
+
+
+def _measure(**fields):
+  point = _point(**fields)
   return peers.Target().measure(point, 0, _SETTINGS)
 
 
@@ -60,6 +66,25 @@ def test_peers_of_torch_pass_the_gate(mechanism, pass_, causal):
   assert (record["status"], record["reason"]) == ("ok", "")
   assert json.loads(json.dumps(record, allow_nan=False)) == record
   assert record["versions"]["torch"] and min(record["seconds"]) > 0
+
+
+@torch
+@PASSES
+def test_torch_computes_float64_in_float64(pass_):
+  record = _measure(form="torch", dtype="float64", **{"pass": pass_})
+  assert (record["status"], record["reason"]) == ("ok", "")
+  assert record["error"]["relative"] < 1e-8
+
+
+def test_another_library_is_measured_again_with_a_changed_kernel_of_ours(
+    monkeypatch,
+):
+  plan = lambda: peers.Target().plan(_point(form="jax.nn"), _SETTINGS)
+  key = plan()["key"]
+  assert plan()["key"] == key
+  changed = catalogue.get("softmax").forms["parallel"]
+  monkeypatch.setitem(peers._FORMS, ("softmax", "lalm"), changed)
+  assert plan()["key"] != key
 
 
 @torch

@@ -92,6 +92,27 @@ def test_a_bad_folder_is_one_line_and_status_two(tmp_path, kind, capsys):
   assert str(folder) in said.err
 
 
+def test_results_without_laws_keep_the_table_their_experiment_wrote(
+    tmp_path, capsys
+):
+  folder = small(tmp_path / "cpu")
+  (folder / "config.json").write_text('{"experiment": "peer_comparison"}')
+  (folder / "table.md").write_text("ratios")
+  assert command.main([str(folder)]) == 2
+  said = capsys.readouterr().err
+  assert len(said.splitlines()) == 1 and "peer_comparison" in said
+  assert (folder / "table.md").read_text() == "ratios"
+
+
+def test_laws_are_derived_again(tmp_path):
+  folder = small(tmp_path / "cpu")
+  (folder / "fits.json").unlink(missing_ok=True)
+  (folder / "crossovers.json").write_text("[]")
+  assert command.main([str(folder)]) == 0
+  assert "softmax" in (folder / "fits.json").read_text()
+  assert "linear.chunkwise" in (folder / "crossovers.json").read_text()
+
+
 def test_without_matplotlib_tables_are_written_and_the_extra_is_named(tmp_path):
   folder = small(tmp_path / "cpu")
   done = python(

@@ -113,6 +113,26 @@ def test_the_table_holds_every_line_and_what_was_measured():
   assert "- softmax, causal, jax.nn, forward at 1,024: over_budget" in text
 
 
+def test_settings_have_tables_of_their_own_and_other_experiments_none():
+  def records(seconds, started, **point):
+    return [
+        _record(library, i, [s], started=started, **point)
+        | {"experiment": "peer_comparison"}
+        for library, s in (("lalm", 1.0), ("torch", seconds))
+        for i in range(3)
+    ]
+
+  narrow = records(2.0, "2", dtype="bfloat16")
+  wide = records(3.0, "1")
+  foreign = [r | {"experiment": "other"} for r in records(4.0, "3")]
+  text = peers.tables([*wide, *foreign, {"experiment": "peer_comparison"},
+                       *narrow], {"slug": "cpu-test"}, {})  # fmt: skip
+  headings = [row for row in text.splitlines() if row.startswith("**")]
+  assert ["bfloat16" in heading for heading in headings] == [True, False]
+  shares = re.findall(r"torch \| forward \| (\d\.\d\d) \[", text)
+  assert shares == ["2.00", "3.00"]
+
+
 def test_lengths_are_columns_and_a_missing_library_is_one_row_a_pass():
   records = [
       _record(library, i, [seconds], length=length)

@@ -55,6 +55,11 @@ def test_chunks_tell_curves_apart_only_where_they_differ():
   assert [c.name for c in only_group([one]).curves] == ["linear.chunkwise"]
   names = [c.name for c in only_group([one, other]).curves]
   assert names == ["linear.chunkwise C=64", "linear.chunkwise C=128"]
+  default = synthetic.record(*place, 0)
+  fits = [synthetic.fit(*place[:3], "time", chunk=c) for c in (64, None)]
+  (group,) = results.grouped([default, one], fits)
+  laws = {(c.chunk, fit["chunk"]) for (c, _, _), fit in group.fits.items()}
+  assert laws == {(None, None), (64, 64)}
   fits = [synthetic.fit(*place[:3], "time", chunk=128)]
   group = only_group([one, other], fits=fits)
   assert [curve.chunk for curve, _, _ in group.fits] == [128]
