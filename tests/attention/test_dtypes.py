@@ -30,5 +30,5 @@ def test_float32_stays_float32_where_float64_is_allowed(mechanism, form):
       state = catalogue.get(mechanism).init(*sizes, capacity=8)
       gates = gates | {"state": state}
     run = catalogue.get(mechanism).forms[form]
-    text = str(jax.make_jaxpr(lambda *a: run(*a, **gates).out)(q, k, v))
+    text = str(jax.make_jaxpr(lambda *a: run(*a, **gates))(q, k, v))
   assert not re.search(r"f64\[[^\]]", text)
