@@ -158,6 +158,7 @@ _REAL = _Subject(
         "--config.lengths=16,32,64",
         "--config.replicates=2",
         "--config.point_budget=0.01",
+        "--config.budget=600",
     ),
     {"STUB_REAL": "1"},
     (16, 32, 64),
