@@ -35,7 +35,8 @@ def check_axes(axes: Mapping[str, tuple[Any, str]]) -> dict[str, int]:
     axis letter -> length.
 
   Raises:
-    ValueError: a rank, a dtype or an axis that does not match.
+    ValueError: a rank, a dtype or an axis that does not match, or an empty
+      axis.
   """
   seen: dict[str, tuple[int, str]] = {}
   for name, (x, layout) in axes.items():
@@ -48,6 +49,9 @@ def check_axes(axes: Mapping[str, tuple[Any, str]]) -> dict[str, int]:
             f"{name}: expected axis {letter} = {seen[letter][0]} as in"
             f" {seen[letter][1]}, got {size} in shape {tuple(x.shape)}"
         )
+  for letter, (size, name) in seen.items():
+    if size < 1:
+      raise ValueError(f"{name}: expected axis {letter} >= 1, got 0")
   return {letter: size for letter, (size, _) in seen.items()}
 
 
@@ -60,9 +64,6 @@ def check_qkv(q: Any, k: Any, v: Any) -> dict[str, int]:
     ValueError: a rank, dtype or axis that does not match, or an empty axis.
   """
   sizes = check_axes({"q": (q, "BTHK"), "k": (k, "BSGK"), "v": (v, "BSGV")})
-  for letter in "TSHGK":
-    if sizes[letter] < 1:
-      raise ValueError(f"q, k, v: expected axis {letter} >= 1, got 0")
   if sizes["H"] % sizes["G"]:
     raise ValueError(
         "k: expected a number of heads that divides q's"

@@ -71,7 +71,8 @@ def precision(*dtypes: Any) -> lax.Precision:
   return lax.Precision.DEFAULT if narrow else lax.Precision.HIGHEST
 
 
-# Name under which `divide` offers its result to `jax.checkpoint`.
+# Name under which `divide` offers its result and denominator to
+# `jax.checkpoint`.
 QUOTIENT = "quotient"
 
 
@@ -80,7 +81,7 @@ def divide(numerator: jax.Array, denominator: jax.Array) -> jax.Array:
   """Returns the quotient, exactly 0 with zero gradient where dividing by 0.
 
   Its derivative, d(n / d) = (dn - (n / d) dd) / d, is of the quotient: where
-  that is kept, a gradient need not compute the numerator again.
+  that and the denominator are kept, a gradient need compute neither again.
   """
   zero = denominator == 0
   return jnp.where(zero, 0, numerator / jnp.where(zero, 1, denominator))
@@ -88,8 +89,10 @@ def divide(numerator: jax.Array, denominator: jax.Array) -> jax.Array:
 
 @divide.defjvp
 def _divide_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
-  denominator = primals[1]
-  out = ad_checkpoint.checkpoint_name(divide(*primals), QUOTIENT)
+  numerator, denominator = primals
+  denominator = ad_checkpoint.checkpoint_name(denominator, QUOTIENT)
+  out = divide(numerator, denominator)
+  out = ad_checkpoint.checkpoint_name(out, QUOTIENT)
   return out, divide(tangents[0] - out * tangents[1], denominator)
 
 

@@ -10,7 +10,7 @@ factor) and whatever it recomputes once more.
 
 from typing import NamedTuple
 
-from lalm.attention import linear
+from lalm.attention import sums
 from lalm.attention import tiling
 
 
@@ -95,13 +95,13 @@ def linear_parallel(s: Sizes) -> Cost:
 
 def linear_chunkwise(s: Sizes) -> Cost:
   """Per token C (F + V) within its chunk, 2 F V + F for the state."""
-  chunk = min(s.chunk or linear.CHUNK, s.length)
+  chunk = min(s.chunk or sums.default_chunk(s.causal), s.length)
   F, V = s.width, s.value_width
   length = -(-s.length // chunk) * chunk
-  # In a gradient each product is made three times, but scores and normaliser
-  # are recomputed, because other derivatives need their values.
+  # In a gradient each product is made three times, but scores are recomputed,
+  # because the derivative of values needs them.
   times, again = (3, 4) if s.gradient else (1, 1)
-  widths = times * 2 * F * V + again * F
+  widths = times * (2 * F * V + F)
   widths += chunk * (again * F + times * V) if s.causal else 0
   products = 2 * s.lanes * length * widths
   return Cost(products, _linear_bytes(s, length, chunk))
@@ -110,11 +110,11 @@ def linear_chunkwise(s: Sizes) -> Cost:
 def linear_recurrent(s: Sizes) -> Cost:
   """Per token 2 F V + F."""
   F, V = s.width, s.value_width
-  chunk = min(linear.CHUNK, s.length)
+  chunk = min(sums.CHUNK, s.length)
   length = -(-s.length // chunk) * chunk
-  times, again = (3, 4) if s.gradient else (1, 1)
+  times = 3 if s.gradient else 1
   states = 2 * times + (1 if s.gradient and s.causal else 0)
-  products = 2 * s.lanes * length * (states * F * V + again * F)
+  products = 2 * s.lanes * length * (states * F * V + times * F)
   inner = chunk * F * V * s.lanes * s.wide if s.gradient else 0
   return Cost(products, _linear_bytes(s, length, chunk) + inner)
 

@@ -101,9 +101,6 @@ def _four(x: Any) -> jax.Array:
 def _check(query: Any, key: Any, value: Any) -> dict[str, int]:
   axes = {"query": (query, "BTNH"), "key": (key, "BSKH")}
   sizes = shapes.check_axes({**axes, "value": (value, "BSKH")})
-  for letter, size in sizes.items():
-    if size < 1:
-      raise ValueError(f"query, key, value: expected axis {letter} >= 1, got 0")
   if query.dtype != key.dtype or key.dtype != value.dtype:
     raise ValueError(
         f"key, value: expected the query's dtype {query.dtype}, got {key.dtype}"

@@ -29,7 +29,6 @@ from lalm.attention import features
 from lalm.attention import masks
 from lalm.attention import sums
 
-CHUNK = sums.CHUNK
 State = sums.State
 
 
@@ -99,15 +98,17 @@ def parallel(
   Raises:
     ValueError: a rank, dtype, axis or combination the contract excludes.
   """
-  call, ids = _check(q, k, v, causal, scale, segment_ids, state, feature_map)
-  q_all, k_all, v_all = call.heads_first(q, k, v)
+  call, before, ids = _check(
+      q, k, v, causal, scale, segment_ids, state, feature_map
+  )
+  q_all, k_all, v_all, ids = call.lanes(q, k, v, ids)
   order = "causal" if causal else "all"
   parts = call.within(q_all, k_all, v_all, ids, order)
   if state is not None:
-    parts = sums.add(call.read(state, q_all, ids), parts)
-  out = call.output(parts, normalize)
-  state = call.write(call.state, k_all, v_all, ids)
-  return contract.Result(out.astype(v.dtype), state)
+    parts = sums.add(call.read(before, q_all, ids), parts)
+  out = call.output(parts, normalize).astype(v.dtype)
+  after = call.write(before, k_all, v_all, ids)
+  return contract.Result(out, call.leave(after))
 
 
 @contract.form
@@ -142,9 +143,11 @@ def recurrent(
   Raises:
     ValueError: as in `parallel`.
   """
-  call, ids = _check(q, k, v, causal, scale, segment_ids, state, feature_map)
+  call, state, ids = _check(
+      q, k, v, causal, scale, segment_ids, state, feature_map
+  )
   return sums.over_chunks(
-      call, sums.by_token, q, k, v, causal, ids, normalize, CHUNK
+      call, sums.by_token, q, k, v, causal, ids, state, normalize, sums.CHUNK
   )
 
 
@@ -160,7 +163,7 @@ def chunkwise(
     state: State | None = None,
     feature_map: Any = features.elu_plus_one,
     normalize: bool = True,
-    chunk: int = CHUNK,
+    chunk: int | None = None,
 ) -> contract.Result:
   """Returns (1) chunk by chunk: scores within, the state between chunks.
 
@@ -174,8 +177,8 @@ def chunkwise(
     state: sums over earlier tokens.
     feature_map: phi, `[..., K]` to `[..., F]`.
     normalize: divide by z . phi(q).
-    chunk: C, tokens a chunk. Longer ones do more products within, fewer
-      between.
+    chunk: C, tokens a chunk; if None 32, or 512 for full attention of one
+      document. Longer ones do more products within, fewer between.
 
   Returns:
     out `[B, T, H, V]` in v's dtype and the state after the last token.
@@ -183,10 +186,14 @@ def chunkwise(
   Raises:
     ValueError: as in `parallel`, or chunk < 1.
   """
+  if chunk is None:
+    chunk = sums.default_chunk(causal, segment_ids is not None)
   shapes.check_positive("chunk", chunk)
-  call, ids = _check(q, k, v, causal, scale, segment_ids, state, feature_map)
+  call, state, ids = _check(
+      q, k, v, causal, scale, segment_ids, state, feature_map
+  )
   return sums.over_chunks(
-      call, sums.by_chunk, q, k, v, causal, ids, normalize, chunk
+      call, sums.by_chunk, q, k, v, causal, ids, state, normalize, chunk
   )
 
 
@@ -221,11 +228,13 @@ def step(
     ValueError: T or S is not 1, or as in `parallel`.
   """
   shapes.check_one_token(q, k)
-  call, ids = _check(q, k, v, True, scale, segment_ids, state, feature_map)
-  arrays = call.heads_first(q, k, v)
-  state, parts = sums.one_token(call, "causal", call.state, (*arrays, ids))
-  out = call.output(parts, normalize)
-  return contract.Result(out.astype(v.dtype), state)
+  call, state, ids = _check(
+      q, k, v, True, scale, segment_ids, state, feature_map
+  )
+  token = call.lanes(q, k, v, ids)
+  state, parts = sums.one_token(call, "causal", state, token)
+  out = call.output(parts, normalize).astype(v.dtype)
+  return contract.Result(out, call.leave(state))
 
 
 def matrix(q: jax.Array, k: jax.Array, **gates: Any) -> jax.Array:
@@ -242,8 +251,8 @@ def matrix(q: jax.Array, k: jax.Array, **gates: Any) -> jax.Array:
 
 def _check(
     q, k, v, causal, scale, segment_ids, state, feature_map
-) -> tuple[sums.Pieces, Any]:
-  """Checks the call; returns its pieces and the ids as int32."""
+) -> tuple[sums.Pieces, State, Any]:
+  """Checks the call; returns its pieces, state in lanes and ids as int32."""
   sizes = shapes.check_qkv(q, k, v)
   shapes.check_scalar("scale", scale)
   batch, queries, keys = sizes["B"], sizes["T"], sizes["S"]
@@ -269,5 +278,5 @@ def _check(
   product = functools.partial(jnp.einsum, precision=precision)
   if segment_ids is not None:
     segment_ids = segment_ids.astype(jnp.int32)
-  product = jax.tree_util.Partial(product)
-  return sums.Pieces(state, feature_map, product, scale), segment_ids
+  call = sums.Pieces(sizes, feature_map, product, scale, dtype)
+  return call, call.enter(state), segment_ids

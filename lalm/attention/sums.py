@@ -5,6 +5,11 @@ stretch of tokens: `read` what the state holds, `write` the stretch into the
 state, and the sums `within` the stretch. One stretch of all tokens is the
 `parallel` form, stretches of one token the `recurrent` one, chunks the
 `chunkwise` one; the scans over them are here too.
+
+Within, arrays stand in *lanes*, one a batch entry and key head (L = B G), and
+the R query heads that share a key head stand one after the other: q `[L, R T,
+F]`, k `[L, S, F]`, v `[L, S, V]`. So every product is of two matrices a lane,
+which XLA also differentiates without copies.
 """
 
 from collections.abc import Callable
@@ -18,13 +23,14 @@ import jax.numpy as jnp
 from lalm.attention import contract
 
 CHUNK = 32
-_UNROLL = 8  # chunks at once
+_LONG = 512  # where there are no scores within a chunk
 
 
 class State(NamedTuple):
   """Sums over the tokens of the last document so far, float32 at least.
 
-  `S` `[B, G, F, V]`, `z` `[B, G, F]`, and that document's id, `[B]`.
+  `S` `[B, G, F, V]`, `z` `[B, G, F]`, and that document's id, `[B]`. Within the
+  forms there is a lane where B and G stand.
   """
 
   S: jax.Array
@@ -32,7 +38,7 @@ class State(NamedTuple):
   segment: jax.Array
 
 
-# Numerator `[B, G, R, T, V]` and denominator `[B, G, R, T]` of (1).
+# Numerator `[L, R T, V]` and denominator `[L, R T]` of (1).
 Sums = tuple[jax.Array, jax.Array]
 
 
@@ -41,54 +47,68 @@ def add(a: Sums, b: Sums) -> Sums:
   return a[0] + b[0], a[1] + b[1]
 
 
+def default_chunk(causal: bool, packed: bool = False) -> int:
+  """Returns C of the chunkwise form where none is asked for."""
+  return CHUNK if causal or packed else _LONG
+
+
+def to_lanes(x: jax.Array, groups: int) -> jax.Array:
+  """Returns `[B, T, H, D]` as `[L, R T, D]`, with `groups` lanes a batch."""
+  batch, _, _, width = x.shape
+  return x.transpose(0, 2, 1, 3).reshape(batch * groups, -1, width)
+
+
 class Pieces(NamedTuple):
   """A checked call: the pieces of (1) that all forms are made of.
 
-  Arrays are heads first here: q `[B, G, R, T, F]` with R queries a key head,
-  k `[B, G, S, F]`, v `[B, G, S, V]`, ids `[B, T]` or None. It is a pytree.
-
   Attributes:
-    state: before the first token.
-    feature_map: phi, a `jax.tree_util.Partial`.
-    product: `einsum` of the call's precision, a `Partial` too.
+    sizes: length of each axis, as `shapes.check_qkv` returns them.
+    feature_map: phi.
+    product: `einsum` of the call's precision.
     scale: of the scores, or None.
+    dtype: of the sums.
   """
 
-  state: State
+  sizes: dict[str, int]
   feature_map: Any
   product: Callable
   scale: Any
+  dtype: Any
 
-  def heads_first(self, q: Any, k: Any, v: Any, real: Any = None) -> tuple:
-    """Returns phi(q), phi(k) and v in the accumulator's dtype, heads first.
-
-    Args:
-      q: `[B, T, H, K]` or None.
-      k: `[B, S, G, K]` or None.
-      v: `[B, S, G, V]` or None.
-      real: `[1, S]`, False on the keys of padding, or None.
-    """
-    dtype = self.state.S.dtype
+  def lanes(self, q: Any, k: Any, v: Any, ids: Any) -> tuple:
+    """Returns phi(q), phi(k), v and ids in lanes; what is None stays so."""
+    phi = lambda x: self.feature_map(x.astype(self.dtype)).astype(self.dtype)
+    groups = self.sizes["G"]
     if q is not None:
-      groups = self.state.S.shape[1]
-      q = q.reshape(*q.shape[:2], groups, -1, q.shape[-1])
-      q = self.feature_map(q.astype(dtype).transpose(0, 2, 3, 1, 4))
-      q = q.astype(dtype)
+      q = to_lanes(phi(q), groups)
     if k is not None:
-      k = self.feature_map(k.astype(dtype).transpose(0, 2, 1, 3))
-      k = k.astype(dtype)
-      v = v.astype(dtype).transpose(0, 2, 1, 3)
-    if real is not None:
-      k = jnp.where(real[:, None, :, None], k, 0)
-    return q, k, v
+      k = to_lanes(phi(k), groups)
+      v = to_lanes(v.astype(self.dtype), groups)
+    if ids is not None:
+      ids = jnp.repeat(ids, groups, axis=0)
+    return q, k, v, ids
+
+  def enter(self, state: State) -> State:
+    """Returns a state in lanes."""
+    S, z, segment = state
+    segment = jnp.repeat(segment, self.sizes["G"])
+    return State(
+        S.reshape(-1, *S.shape[2:]), z.reshape(-1, z.shape[2]), segment
+    )
+
+  def leave(self, state: State) -> State:
+    """Inverse of `enter`."""
+    split = lambda x: x.reshape(-1, self.sizes["G"], *x.shape[1:])
+    S, z, segment = map(split, state)
+    return State(S, z, segment[:, 0])
 
   def read(self, state: State, q: Any, ids: Any) -> Sums:
     """Returns what the state holds for each query."""
-    num = self.product("bgrtf,bgfv->bgrtv", q, state.S)
-    den = self.product("bgrtf,bgf->bgrt", q, state.z)
+    num = self.product("ltf,lfv->ltv", q, state.S)
+    den = self.product("ltf,lf->lt", q, state.z)
     if ids is None:
       return num, den
-    goes_on = (ids == state.segment[:, None])[:, None, None]
+    goes_on = self._each_query(ids == state.segment[:, None], 1)
     return jnp.where(goes_on[..., None], num, 0), jnp.where(goes_on, den, 0)
 
   def write(
@@ -98,12 +118,12 @@ class Pieces(NamedTuple):
     S, z, segment = state
     if ids is not None:
       last = ids[:, 0 if backwards else -1]
-      goes_on = (segment == last)[:, None, None]
+      goes_on = (segment == last)[:, None]
       S, z = jnp.where(goes_on[..., None], S, 0), jnp.where(goes_on, z, 0)
-      k = jnp.where((ids == last[:, None])[:, None, :, None], k, 0)
+      k = jnp.where((ids == last[:, None])[..., None], k, 0)
       segment = last
-    S = S + self.product("bgsf,bgsv->bgfv", k, v)
-    return State(S, z + k.sum(axis=2), segment)
+    S = S + self.product("lsf,lsv->lfv", k, v)
+    return State(S, z + k.sum(axis=1), segment)
 
   def within(self, q: Any, k: Any, v: Any, ids: Any, order: str) -> Sums:
     """Returns the sums over these keys, through the matrix of scores.
@@ -116,30 +136,33 @@ class Pieces(NamedTuple):
       order: which keys a query sees: "all", "causal" (s <= t) or "after"
         (s > t).
     """
-    scores = self.product("bgrtf,bgsf->bgrts", q, k)
-    t = jnp.arange(q.shape[3])[:, None]
-    s = jnp.arange(k.shape[2])
+    scores = self.product("ltf,lsf->lts", q, k)
+    s = jnp.arange(k.shape[1])
+    t = s[:, None]
     seen = {"all": None, "causal": s <= t, "after": s > t}[order]
     if ids is not None:
-      same = (ids[:, :, None] == ids[:, None, :])[:, None, None]
+      same = ids[:, :, None] == ids[:, None, :]
       seen = same if seen is None else same & seen
     if seen is not None:
-      scores = jnp.where(seen, scores, 0)
-    num = self.product("bgrts,bgsv->bgrtv", scores, v)
+      scores = jnp.where(self._each_query(seen, -2), scores, 0)
+    num = self.product("lts,lsv->ltv", scores, v)
     return num, scores.sum(axis=-1)
+
+  def _each_query(self, x: jax.Array, axis: int) -> jax.Array:
+    """Repeats an axis T for each of the R query heads of a key head."""
+    repeats = self.sizes["H"] // self.sizes["G"]
+    return x if repeats == 1 else jnp.concatenate([x] * repeats, axis)
 
   def output(self, sums: Sums, normalize: bool) -> jax.Array:
     """Returns o of (1) as `[B, T, H, V]`."""
     num, den = sums
-    batch, groups, repeats, length, width = num.shape
-    # Axes of length 1 slow the sums of this quotient's gradient down tenfold.
-    num = num.reshape(-1, length, width)
     if normalize:
-      num = contract.divide(num, den.reshape(-1, length, 1))
+      num = contract.divide(num, den[..., None])
     elif self.scale is not None:
       num = num * self.scale
-    num = num.reshape(batch, groups * repeats, length, width)
-    return jnp.swapaxes(num, 1, 2)
+    heads, width = self.sizes["H"], num.shape[-1]
+    batch = num.shape[0] // self.sizes["G"]
+    return jnp.swapaxes(num.reshape(batch, heads, -1, width), 1, 2)
 
 
 def one_token(call: Pieces, order: str, state: State, xs: Any) -> Any:
@@ -162,16 +185,18 @@ def one_token(call: Pieces, order: str, state: State, xs: Any) -> Any:
 def by_token(call: Pieces, order: str, state: State, xs: Any) -> Any:
   """Runs `one_token` over a chunk, backwards in time for "after"."""
   q, k, v, ids = xs
-  times = (3, 2, 2, 1)
-  xs = tuple(
-      None if x is None else jnp.moveaxis(jnp.expand_dims(x, t), t + 1, 0)
-      for x, t in zip((q, k, v, ids), times)
+  lanes = state.S.shape[0]
+  repeats = call.sizes["H"] // call.sizes["G"]
+  length = q.shape[1] // repeats if k is None else k.shape[1]
+  # `[L, R T, D]` to `[T, L, R, D]`, and back.
+  apart = lambda x: jnp.moveaxis(
+      x.reshape(lanes, -1, length, *x.shape[2:]), 2, 0
   )
   body = functools.partial(one_token, call, order)
+  xs = tuple(None if x is None else apart(x) for x in (q, k, v, ids))
   state, sums = lax.scan(body, state, xs, reverse=order == "after")
-  return state, jax.tree.map(
-      lambda x: jnp.moveaxis(x[:, :, :, :, 0], 0, 3), sums
-  )
+  together = lambda x: jnp.moveaxis(x, 0, 2).reshape(lanes, -1, *x.shape[3:])
+  return state, jax.tree.map(together, sums)
 
 
 def by_chunk(call: Pieces, order: str, state: State, xs: Any) -> Any:
@@ -187,7 +212,7 @@ def by_chunk(call: Pieces, order: str, state: State, xs: Any) -> Any:
 
 
 class _Chunks(NamedTuple):
-  """Arrays cut along time, as `_cut` does; `real` is False on padding."""
+  """Arrays `[B, T, ...]` of a call, or None; `real` is False on padding."""
 
   q: Any
   k: Any
@@ -196,36 +221,28 @@ class _Chunks(NamedTuple):
   real: Any
 
 
-def _cut(x: Any, chunk: int) -> Any:
+def _cut(x: jax.Array, chunk: int) -> jax.Array:
   """Cuts `[B, T, ...]` into `[N, B, C, ...]`, padded to whole chunks.
 
   Padding repeats the last token: a feature map need not be finite at 0, and 0
-  times its derivative there would spoil the gradients. A batch of one is left
-  out, `[N, C, ...]`: XLA copies a whole array to move even an axis of length 1.
+  times its derivative there would spoil the gradients. Axes of length 1 are
+  left out: XLA copies a whole array to move even these.
   """
-  if x is None:
-    return None
   more = -x.shape[1] % chunk
   if more:
     pad = [(0, more if i == 1 else 0) for i in range(x.ndim)]
     x = jnp.pad(x, pad, "edge")
-  if x.shape[0] == 1:
-    return x.reshape(-1, chunk, *x.shape[2:])
-  x = x.reshape(x.shape[0], -1, chunk, *x.shape[2:])
-  return jnp.moveaxis(x, 1, 0)
+  batch, _, *rest = x.shape
+  if batch > 1:
+    x = jnp.moveaxis(x.reshape(batch, -1, chunk, *rest), 1, 0)
+  return x.reshape(-1, *(n for n in (batch, chunk, *rest) if n != 1))
 
 
-def _thin(x: jax.Array) -> jax.Array:
-  """Leaves out the other axes of length 1, for the same reason."""
-  return x.reshape(x.shape[0], *(size for size in x.shape[1:] if size != 1))
-
-
-def _join(x: jax.Array, shape: tuple[int, int, int, int]) -> jax.Array:
-  """Inverse of `_cut` and `_thin`, to the shape `[B, T, H, V]`."""
-  batch, length, heads, width = shape
+def _join(x: jax.Array, batch: int, length: int) -> jax.Array:
+  """Inverse of `_cut` for chunks `[N, B, C, H, V]`: `[B, T, H, V]`."""
   if batch > 1:
     x = jnp.moveaxis(x, 0, 1)
-  return x.reshape(batch, -1, heads, width)[:, :length]
+  return x.reshape(batch, -1, *x.shape[3:])[:, :length]
 
 
 def over_chunks(
@@ -236,19 +253,21 @@ def over_chunks(
     v: jax.Array,
     causal: bool,
     ids: Any,
+    state: State,
     normalize: bool,
     chunk: int,
 ) -> contract.Result:
   """Returns what a form returns, by `body` over chunks of C tokens.
 
   Args:
-    call: the pieces, and the state before the first token.
+    call: the pieces.
     body: `by_token` or `by_chunk`.
     q: queries `[B, T, H, K]`.
     k: keys `[B, S, G, K]`.
     v: values `[B, S, G, V]`.
     causal: whether query t sees keys up to t only.
     ids: document ids `[B, T]` or None.
+    state: before the first token, in lanes.
     normalize: whether the output is divided by its denominator.
     chunk: C.
   """
@@ -256,76 +275,41 @@ def over_chunks(
   chunk = min(chunk, max(length, keys))
   real = None
   if keys % chunk:
-    real = _cut(jnp.arange(-(-keys // chunk) * chunk)[None] < keys, chunk)
-  q_cut, k_cut, v_cut = (_cut(x, chunk) for x in (q, k, v))
-  xs = _Chunks(q_cut, k_cut, v_cut, _cut(ids, chunk), real)
-  run = functools.partial(_run, call, body)
-  output = lambda call, sums: call.output(sums, normalize).astype(v.dtype)
+    real = jnp.arange(-(-keys // chunk) * chunk)[None] < keys
+  xs = _Chunks(q, k, v, ids, real)
+  run = functools.partial(_run, call, body, chunk)
+  output = lambda sums: call.output(sums, normalize).astype(v.dtype)
   if causal:
-    state, out = run("causal", call.state, xs, output)
+    state, out = run("causal", state, xs, output)
   elif ids is None:
-    state, _ = run("write", call.state, xs._replace(q=None), None)
+    state, _ = run("write", state, xs._replace(q=None), None)
     _, out = run("read", state, xs._replace(k=None, v=None, real=None), output)
   else:
     # Every key of a document is up to a query or after it.
-    keep = lambda call, sums: sums
-    state, until = run("causal", call.state, xs, keep)
-    empty = jax.tree.map(jnp.zeros_like, call.state)
-    _, after = run("after", empty, xs, keep)
-    output = functools.partial(output, call)
-    # Chunks of a single sequence stand where a batch does.
-    out = (jax.vmap(output) if batch > 1 else output)(add(until, after))
-  shape = (batch, length, q.shape[2], v.shape[3])
-  return contract.Result(_join(out, shape), state)
+    empty = jax.tree.map(jnp.zeros_like, state)
+    state, until = run("causal", state, xs, None)
+    _, after = run("after", empty, xs, None)
+    out = jax.vmap(output)(add(until, after))
+  out = out.reshape(-1, batch, chunk, call.sizes["H"], v.shape[-1])
+  return contract.Result(_join(out, batch, length), call.leave(state))
 
 
-def _run(call, body, order, state, xs: _Chunks, output) -> Any:
-  """Scans `body` over chunks; its inside is recomputed when differentiated.
+def _run(call, body, chunk, order, state, arrays: _Chunks, output) -> Any:
+  """Scans `body` over chunks; its inside is recomputed when differentiated."""
 
-  Several chunks are unrolled, since XLA runs their products side by side on a
-  CPU's cores, each being too small to be shared out. That does not pay in a
-  derivative, which is of the scan as it is.
-  """
-  scan = functools.partial(_scan, body, order, output)
-  unroll = _UNROLL if body is by_chunk else 1
-  arguments = (call, state, xs)
-  # What a user's feature map closes over may be differentiated, too.
-  many, free = jax.closure_convert(functools.partial(scan, unroll), *arguments)
-  one, same = jax.closure_convert(functools.partial(scan, 1), *arguments)
-
-  @jax.custom_jvp
-  def run(arguments, free, same):
-    del same
-    return many(*arguments, *free)
-
-  @run.defjvp
-  def derivative(primals, tangents):
-    plain = lambda arguments, free, same: one(*arguments, *same)
-    return jax.jvp(plain, primals, tangents)
-
-  return run(arguments, free, same)
-
-
-def _scan(body, order, output, unroll, call, state, xs) -> Any:
-  """Scans `body` over chunks, `unroll` of them at once where there are many."""
-  single = state.S.shape[0] == 1
-  lead = (1,) if single else ()
-  shapes = jax.tree.map(lambda x: (*lead, *x.shape[1:]), xs)
-  if xs.real is not None:
-    shapes = shapes._replace(real=(1, *xs.real.shape[1:]))
-
-  def chunk(state: State, xs: _Chunks) -> Any:
-    xs = jax.tree.map(lambda x, shape: x.reshape(shape), xs, shapes)
-    arrays = call.heads_first(xs.q, xs.k, xs.v, xs.real)
-    state, sums = body(call, order, state, (*arrays, xs.ids))
-    out = None if output is None else output(call, sums)
-    if single:
-      out = jax.tree.map(lambda x: x[0], out)
-    return state, _thin(out[None])[0] if isinstance(out, jax.Array) else out
+  def one_chunk(state: State, xs: _Chunks) -> Any:
+    whole = lambda x, like: x.reshape(like.shape[0], chunk, *like.shape[2:])
+    *xs, real = jax.tree.map(whole, xs, arrays)
+    q, k, v, ids = call.lanes(*xs)
+    if real is not None:
+      k = jnp.where(real[..., None], k, 0)
+    state, sums = body(call, order, state, (q, k, v, ids))
+    if output is None:
+      return state, sums
+    out = output(sums)
+    return state, out.reshape([n for n in out.shape if n != 1])
 
   keep = jax.checkpoint_policies.save_only_these_names(contract.QUOTIENT)
-  chunk = jax.checkpoint(chunk, prevent_cse=False, policy=keep)
-  thin = jax.tree.map(_thin, xs)
-  if len(xs.q if xs.k is None else xs.k) < unroll:
-    unroll = 1
-  return lax.scan(chunk, state, thin, reverse=order == "after", unroll=unroll)
+  one_chunk = jax.checkpoint(one_chunk, prevent_cse=False, policy=keep)
+  xs = jax.tree.map(lambda x: _cut(x, chunk), arrays)
+  return lax.scan(one_chunk, state, xs, reverse=order == "after")

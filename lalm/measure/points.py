@@ -27,14 +27,17 @@ class Program(NamedTuple):
   Attributes:
     function: of the arguments below, under `jax.jit`.
     inputs: shapes of q, k, v.
-    out: shape of the output and of its cotangent, by the contract.
     backward: whether the cotangent is the fourth argument.
   """
 
   function: Any
   inputs: tuple[jax.ShapeDtypeStruct, ...]
-  out: jax.ShapeDtypeStruct
   backward: bool
+
+  @property
+  def out(self) -> jax.ShapeDtypeStruct:
+    """Shape of the output and of its cotangent: by the contract, that of v."""
+    return self.inputs[2]
 
   @property
   def arguments(self) -> tuple[jax.ShapeDtypeStruct, ...]:
@@ -75,9 +78,8 @@ def program(point: Point, mechanism: Any) -> Program:
 
   inputs = _shapes(point)
   backward = point["pass"] == "forward_backward"
-  out = inputs[2]  # [B, T, H, V] in v's dtype, as every form returns it
   function = jax.jit(forward_backward if backward else forward)
-  return Program(function, inputs, out, backward)
+  return Program(function, inputs, backward)
 
 
 def _shapes(point: Point) -> tuple[jax.ShapeDtypeStruct, ...]:
