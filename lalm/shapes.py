@@ -105,6 +105,29 @@ def check_scalar(name: str, x: Any) -> None:
     raise ValueError(f"{name}: expected a number, got shape {np.shape(x)}")
 
 
+def check_gate(
+    name: str, x: Any, sizes: Mapping[str, int], layouts: tuple[str, ...]
+) -> None:
+  """Raises ValueError unless a gate has one of its layouts.
+
+  Args:
+    name: the gate's keyword.
+    x: the array to check.
+    sizes: axis letter -> length, as `check_qkv` returns them.
+    layouts: a letter an axis, "BTG" for `[B, T, G]`.
+  """
+  shape = getattr(x, "shape", None)
+  wanted = [tuple(sizes[letter] for letter in layout) for layout in layouts]
+  if shape is None or tuple(shape) not in wanted:
+    axes = " or ".join(
+        f"[{', '.join(layout)}] = {size}"
+        for layout, size in zip(layouts, wanted)
+    )
+    got = type(x) if shape is None else tuple(shape)
+    raise ValueError(f"{name}: expected {axes}, got {got}")
+  check_array(name, x, layouts[wanted.index(tuple(shape))])
+
+
 def check_state(name: str, got: Any, kind: type) -> None:
   """Raises ValueError unless a state is of a kind."""
   if not isinstance(got, kind):

@@ -5,265 +5,117 @@ list; a mechanism joins by being in it. A mechanism of one's own is the same
 object in one's own module, named "package.module:NAME".
 """
 
-from collections.abc import Callable, Mapping
-import dataclasses
+from collections.abc import Callable
+import functools
 import importlib
-from typing import Any, NamedTuple
+import math
+from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-
-from lalm.attention import contract
 from lalm.attention import costs
+from lalm.attention import delta
+from lalm.attention import dplr
+from lalm.attention import features
+from lalm.attention import gated
+from lalm.attention import gated_costs
 from lalm.attention import linear
+from lalm.attention import mlstm
+from lalm.attention import reference
 from lalm.attention import softmax
+from lalm.attention import variants
+from lalm.attention.mechanism import Gate
+from lalm.attention.mechanism import Mechanism
+
+_Cost = gated_costs.Family
+
+_LOG_DECAY = Gate("BTG", -math.inf, 0.0, 0.0, (-1.0, 0.0))
+_LOG_DECAYS = _LOG_DECAY._replace(shape="BTGK")
+_BETA = Gate("BTG", 0.0, 1.0, 1.0, (0.0, 1.0))
+_BONUS = Gate("GK", -math.inf, math.inf, 1.0, (-1.0, 1.0))
+_LOG_INPUT = Gate("BTG", -math.inf, math.inf, 0.0, (-2.0, 2.0))
+_REMOVAL = Gate("BTGK", -math.inf, math.inf, 0.0, (-1.0, 1.0))
+_RATE = Gate("BTGK", 0.0, 1.0, 0.0, (0.0, 1.0))
 
 
-class Gate(NamedTuple):
-  """A per-token input besides q, k, v.
-
-  Attributes:
-    shape: layout, as "BTH".
-    low: least value.
-    high: greatest value.
-    neutral: value that gives the simpler mechanism.
-  """
-
-  shape: str
-  low: float
-  high: float
-  neutral: float
-
-
-@dataclasses.dataclass(frozen=True)
-class Mechanism:
-  """A kind of attention and the ways to compute it.
-
-  Attributes:
-    name: in the catalogue.
-    definition: the form all others must equal.
-    forms: form name -> function, called as `form(q, k, v, **gates)`.
-    paper: author, year, arXiv id, equation.
-    featured: forms swept unless others are asked for; all but "step" if empty.
-    laws: form name -> closed-form cost.
-    gates: keyword -> what it is.
-    causal: whether `causal=True` is possible.
-    full: whether `causal=False` is possible.
-    start: returns the state before the first token, or None without a state.
-    rows: `reference`, or None to derive it from the definition.
-    apply: `matrix`, or None to derive it from the definition.
-  """
-
-  name: str
-  definition: contract.Form
-  forms: Mapping[str, contract.Form]
-  paper: str = ""
-  featured: tuple[str, ...] = ()
-  laws: Mapping[str, Callable[[costs.Sizes], costs.Cost]] = dataclasses.field(
-      default_factory=dict
+def _family(
+    name: str,
+    module: Any,
+    paper: str,
+    transition: str,
+    gates: dict[str, Gate],
+    cost: gated_costs.Family,
+    change: Callable[[Any], Any] = lambda form: form,
+) -> Mechanism:
+  """An entry of a family whose forms are recurrent, chunkwise and step."""
+  names = ("recurrent", "chunkwise", "step")
+  laws = {
+      form: functools.partial(getattr(gated_costs, form), family=cost)
+      for form in names
+  }
+  forms = {form: change(getattr(module, form)) for form in names}
+  return Mechanism(
+      name=name,
+      paper=paper,
+      transition=transition,
+      gates=gates,
+      definition=forms["recurrent"],
+      forms=forms,
+      featured=("chunkwise",),
+      full=False,
+      laws=laws,
+      start=module.init,
   )
-  gates: Mapping[str, Gate] = dataclasses.field(default_factory=dict)
-  causal: bool = True
-  full: bool = True
-  start: Callable[..., Any] | None = None
-  rows: Callable[..., np.ndarray] | None = None
-  apply: Callable[..., jax.Array] | None = None
-
-  def __post_init__(self) -> None:
-    if not self.forms:
-      raise ValueError(f"forms of {self.name}: expected at least one, got none")
-    if not self.featured:
-      swept = tuple(form for form in self.forms if form != "step")
-      object.__setattr__(self, "featured", swept)
-    for form in self.featured:
-      if form not in self.forms:
-        raise ValueError(
-            f"featured of {self.name}: expected some of"
-            f" {', '.join(self.forms)}, got {form!r}"
-        )
-
-  def inputs(
-      self,
-      key: jax.Array,
-      *,
-      batch: int = 1,
-      length: int = 128,
-      heads: int = 2,
-      width: int = 16,
-      value_width: int | None = None,
-      dtype: Any = jnp.float32,
-  ) -> tuple[tuple[jax.Array, jax.Array, jax.Array], dict[str, jax.Array]]:
-    """Returns valid random `(q, k, v), gates`.
-
-    Args:
-      key: a `jax.random.key`.
-      batch: B.
-      length: T = S.
-      heads: H = G.
-      width: K.
-      value_width: V, K if None.
-      dtype: of q, k and v.
-    """
-    value_width = width if value_width is None else value_width
-    sizes = dict(B=batch, T=length, H=heads, K=width, V=value_width)
-    keys = jax.random.split(key, 3 + len(self.gates))
-    normal = lambda key, layout: jax.random.normal(
-        key, [sizes[letter] for letter in layout], dtype
-    )
-    q, k, v = map(normal, keys[:3], ("BTHK", "BTHK", "BTHV"))
-    gates = {
-        name: jax.random.uniform(
-            key,
-            [sizes[letter] for letter in gate.shape],
-            dtype,
-            gate.low,
-            gate.high,
-        )
-        for key, (name, gate) in zip(keys[3:], self.gates.items())
-    }
-    return (q, k, v), gates
-
-  def cost(
-      self,
-      form: str,
-      *,
-      pass_: str = "forward",
-      batch: int = 1,
-      length: int,
-      heads: int,
-      width: int,
-      value_width: int,
-      causal: bool = True,
-      chunk: int | None = None,
-      dtype: Any = "float32",
-  ) -> costs.Cost | None:
-    """Returns the closed-form cost of a call, or None where none is known.
-
-    Args:
-      form: a name in `forms`.
-      pass_: "forward", or "forward_backward" for out and the gradients of q,
-        k and v.
-      batch: B.
-      length: T = S; for `step` the capacity of its cache.
-      heads: H = G.
-      width: K = F.
-      value_width: V.
-      causal: as in the form.
-      chunk: as in the form.
-      dtype: of q, k and v.
-
-    Raises:
-      ValueError: an unknown form or pass.
-    """
-    if form not in self.forms:
-      raise ValueError(
-          f"form: expected one of {', '.join(self.forms)}, got {form!r}"
-      )
-    if pass_ not in ("forward", "forward_backward"):
-      raise ValueError(
-          f"pass_: expected forward or forward_backward, got {pass_!r}"
-      )
-    if form not in self.laws:
-      return None
-    itemsize = jnp.dtype(dtype).itemsize
-    gradient = pass_ == "forward_backward"
-    sizes = (batch, length, heads, width, value_width)
-    return self.laws[form](
-        costs.Sizes(*sizes, causal, chunk, itemsize, gradient)
-    )
-
-  def init(self, *sizes: int, **keywords: Any) -> Any:
-    """Returns the state before the first token.
-
-    Called as `init(batch, heads, width, value_width, *, capacity, dtype)`.
-
-    Raises:
-      ValueError: the mechanism has no state.
-    """
-    if self.start is None:
-      raise ValueError(f"init: {self.name} has no state")
-    return self.start(*sizes, **keywords)
-
-  def matrix(self, q: jax.Array, k: jax.Array, **gates: Any) -> jax.Array:
-    """Returns the matrix applied to v, `[B, H, T, S]`.
-
-    Args:
-      q: queries `[B, T, H, K]`.
-      k: keys `[B, S, G, K]`.
-      **gates: keywords of the definition.
-    """
-    if self.apply is not None:
-      return self.apply(q, k, **gates)
-    out = self.definition(q, k, contract.identity_values(k), **gates)
-    return jnp.swapaxes(_array(out), 1, 2)
-
-  def reference(
-      self,
-      q: np.ndarray,
-      k: np.ndarray,
-      v: np.ndarray,
-      rows: np.ndarray,
-      *,
-      causal: bool,
-  ) -> np.ndarray:
-    """Returns some rows of the output of one head, in float64.
-
-    Args:
-      q: `[T, K]`.
-      k: `[S, K]`.
-      v: `[S, V]`.
-      rows: `[R]` positions of queries.
-      causal: as in the forms.
-
-    Returns:
-      `[R, V]` float64.
-    """
-    q, k, v = (np.asarray(x, np.float64) for x in (q, k, v))
-    if self.rows is not None:
-      return self.rows(q, k, v, np.asarray(rows), causal=causal)
-    return _rows_of_definition(self.definition, q, k, v, rows, causal)
 
 
-def _array(result: Any) -> Any:
-  # A mechanism of one's own may return the array alone.
-  return getattr(result, "out", result)
+def _laws(normalize: bool = True) -> dict[str, Callable[..., costs.Cost]]:
+  """Costs of the forms of linear attention."""
+  laws = {
+      "parallel": costs.linear_parallel,
+      "recurrent": costs.linear_recurrent,
+      "chunkwise": costs.linear_chunkwise,
+      "step": costs.linear_step,
+  }
+  return {
+      form: functools.partial(law, normalize=normalize)
+      for form, law in laws.items()
+  }
 
 
-def _rows_of_definition(definition, q, k, v, rows, causal) -> np.ndarray:
-  # A causal row depends on nothing after it; a full one on no other query.
-  if causal:
-    last = int(np.max(rows)) + 1
-    q, k, v = q[:last], k[:last], v[:last]
-  else:
-    q, rows = q[rows], np.arange(len(rows))
-  with jax.enable_x64(True):
-    arrays = (jnp.asarray(x)[None, :, None] for x in (q, k, v))
-    out = definition(*arrays, causal=causal)
-    return np.asarray(_array(out), np.float64)[0, rows, 0]
+def _features(
+    name: str,
+    paper: str,
+    make: Callable[[int], Any],
+    normalize: bool = True,
+    maps: Callable[[int], int] = lambda width: 0,
+) -> Mechanism:
+  """An entry of linear attention with a feature map made for a width."""
+  names = ("parallel", "recurrent", "chunkwise", "step")
+  change = functools.partial(
+      variants.with_features, make=make, normalize=normalize
+  )
+  forms = {form: change(getattr(linear, form)) for form in names}
 
+  def start(batch: int, heads: int, width: int, *sizes: int, **keywords: Any):
+    phi = make(width)
+    return linear.init(batch, heads, width, *sizes, feature_map=phi, **keywords)
 
-def _softmax_rows(q, k, v, rows, *, causal) -> np.ndarray:
-  """Softmax attention of single rows, from its equation (1)."""
-  x = q[rows] @ k.T / np.sqrt(q.shape[-1])
-  if causal:
-    x = np.where(np.arange(len(k)) <= np.asarray(rows)[:, None], x, -np.inf)
-  p = np.exp(x - x.max(axis=-1, keepdims=True))
-  return p @ v / p.sum(axis=-1, keepdims=True)
-
-
-def _linear_rows(q, k, v, rows, *, causal) -> np.ndarray:
-  """Normalised linear attention with elu + 1, from the sums it abbreviates."""
-  phi = lambda x: np.where(x > 0, x + 1, np.exp(np.minimum(x, 0)))
-  score = phi(q[rows]) @ phi(k).T
-  if causal:
-    score = np.where(np.arange(len(k)) <= np.asarray(rows)[:, None], score, 0)
-  return score @ v / score.sum(axis=-1, keepdims=True)
+  return Mechanism(
+      name=name,
+      paper=paper,
+      transition="identity",
+      definition=forms["parallel"],
+      forms=forms,
+      featured=("chunkwise",),
+      features=lambda width: features.feature_width(make(width), width),
+      maps=maps,
+      laws=_laws(normalize),
+      start=start,
+  )
 
 
 _MECHANISMS = (
     Mechanism(
         name="softmax",
+        transition="none: all keys are kept",
         paper="Vaswani et al. 2017, arXiv 1706.03762, equation 1",
         definition=softmax.parallel,
         forms={
@@ -278,11 +130,12 @@ _MECHANISMS = (
             "step": costs.softmax_step,
         },
         start=softmax.init,
-        rows=_softmax_rows,
+        rows=reference.softmax_rows,
         apply=softmax.matrix,
     ),
     Mechanism(
         name="linear",
+        transition="identity",
         paper="Katharopoulos et al. 2020, arXiv 2006.16236, equations 8 to 12",
         definition=linear.parallel,
         forms={
@@ -292,15 +145,129 @@ _MECHANISMS = (
             "step": linear.step,
         },
         featured=("chunkwise",),
-        laws={
-            "parallel": costs.linear_parallel,
-            "recurrent": costs.linear_recurrent,
-            "chunkwise": costs.linear_chunkwise,
-            "step": costs.linear_step,
-        },
+        laws=_laws(),
         start=linear.init,
-        rows=_linear_rows,
+        rows=reference.linear_rows,
         apply=linear.matrix,
+    ),
+    _features(
+        "performer",
+        "Choromanski et al. 2020, arXiv 2009.14794, equations 5 and 7",
+        variants.performer_features,
+        maps=lambda width: 4 * width * width,
+    ),
+    _features(
+        "based",
+        "Arora et al. 2024, arXiv 2402.18668, equation 4",
+        lambda width: features.taylor,
+    ),
+    _features(
+        "dpfp",
+        "Schlag et al. 2021, arXiv 2102.11174, equation 37",
+        lambda width: variants.DPFP,
+    ),
+    _features(
+        "hedgehog",
+        "Zhang et al. 2024, arXiv 2402.04347",
+        variants.hedgehog_features,
+        maps=lambda width: width * width,
+    ),
+    _features(
+        "cosine",
+        "Mongaras et al. 2024, arXiv 2409.18747, equation 3",
+        lambda width: features.unit,
+        normalize=False,
+    ),
+    _family(
+        "retnet",
+        gated,
+        "Sun et al. 2023, arXiv 2307.08621, equation 6",
+        "scalar",
+        {},
+        _Cost("scalar", fixed=True),
+        variants.retnet,
+    ),
+    _family(
+        "lightning",
+        gated,
+        "Qin et al. 2024, arXiv 2401.04658",
+        "scalar",
+        {},
+        _Cost("scalar", fixed=True),
+        variants.lightning,
+    ),
+    _family(
+        "mamba2",
+        gated,
+        "Dao and Gu 2024, arXiv 2405.21060, equation 2",
+        "scalar",
+        {"log_decay": _LOG_DECAY},
+        _Cost("scalar"),
+    ),
+    _family(
+        "mlstm",
+        mlstm,
+        "Beck et al. 2024, arXiv 2405.04517, equations 19 to 27",
+        "scalar",
+        {"log_decay": _LOG_DECAY, "log_input": _LOG_INPUT},
+        _Cost("scalar", normalised=True),
+    ),
+    _family(
+        "gla",
+        gated,
+        "Yang et al. 2023, arXiv 2312.06635, equation 3",
+        "vector",
+        {"log_decay": _LOG_DECAYS},
+        _Cost("vector"),
+    ),
+    _family(
+        "hgrn2",
+        gated,
+        "Qin et al. 2024, arXiv 2404.07904",
+        "vector",
+        {},
+        _Cost("vector"),
+        variants.hgrn2,
+    ),
+    _family(
+        "rwkv6",
+        gated,
+        "Peng et al. 2024, arXiv 2404.05892, equations 19 to 22",
+        "vector",
+        {"log_decay": _LOG_DECAYS, "bonus": _BONUS},
+        _Cost("vector", bonus=True),
+    ),
+    _family(
+        "deltanet",
+        delta,
+        "Yang et al. 2024, arXiv 2406.06484",
+        "identity plus rank one",
+        {"beta": _BETA},
+        _Cost(rank="delta"),
+    ),
+    _family(
+        "gated_deltanet",
+        delta,
+        "Yang et al. 2024, arXiv 2412.06464, equation 10",
+        "scalar, identity plus rank one",
+        {"beta": _BETA, "log_decay": _LOG_DECAY},
+        _Cost("scalar", rank="delta"),
+    ),
+    _family(
+        "kda",
+        delta,
+        "Kimi Team 2025, arXiv 2510.26692, equation 1",
+        "vector, identity plus rank one",
+        {"beta": _BETA, "log_decay": _LOG_DECAYS},
+        _Cost("vector", rank="delta"),
+    ),
+    _family(
+        "rwkv7",
+        dplr,
+        "Peng et al. 2025, arXiv 2503.14456, equations 15 to 17",
+        "vector plus rank one",
+        {"log_decay": _LOG_DECAYS, "removal": _REMOVAL, "rate": _RATE},
+        _Cost("vector", rank="pair"),
     ),
 )
 _BY_NAME = {mechanism.name: mechanism for mechanism in _MECHANISMS}

@@ -12,7 +12,7 @@ import numpy as np
 
 Form = Callable[..., Any]
 
-STATIC = ("causal", "chunk", "normalize")
+STATIC = ("block", "causal", "chunk", "normalize")
 
 
 class Result(NamedTuple):

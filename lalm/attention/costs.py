@@ -22,7 +22,21 @@ class Cost(NamedTuple):
 
 
 class Sizes(NamedTuple):
-  """The sizes a cost depends on; F = K for the default feature maps."""
+  """The sizes a cost depends on.
+
+  Attributes:
+    batch: B.
+    length: T = S.
+    heads: H = G.
+    width: K.
+    value_width: V.
+    causal: as in the form.
+    chunk: C, or None for the form's own.
+    itemsize: bytes of a number of q, k and v.
+    gradient: whether it is of a call and its gradients.
+    features: F.
+    maps: multiplications that make the features of one query or key.
+  """
 
   batch: int
   length: int
@@ -33,6 +47,8 @@ class Sizes(NamedTuple):
   chunk: int | None
   itemsize: int
   gradient: bool
+  features: int
+  maps: int = 0
 
   @property
   def lanes(self) -> int:
@@ -85,51 +101,60 @@ def softmax_step(s: Sizes) -> Cost:
   return Cost(products, cache + scores)
 
 
-def linear_parallel(s: Sizes) -> Cost:
+def linear_parallel(s: Sizes, normalize: bool = True) -> Cost:
   """Scores and output over the full square; the scores are stored."""
+  del normalize  # the normaliser is a sum of scores
   square = s.lanes * s.length**2
   times = 3 if s.gradient else 1
-  products = 2 * square * (s.width + s.value_width) * times
+  products = 2 * square * (s.features + s.value_width) * times
+  products += _maps(s, s.length, 2 if s.gradient else 1)
   return Cost(products, 3 * square * s.wide + s.result)
 
 
-def linear_chunkwise(s: Sizes) -> Cost:
+def linear_chunkwise(s: Sizes, normalize: bool = True) -> Cost:
   """Per token C (F + V) within its chunk, 2 F V + F for the state."""
   chunk = min(s.chunk or sums.default_chunk(s.causal), s.length)
-  F, V = s.width, s.value_width
+  F, V = s.features, s.value_width
   length = -(-s.length // chunk) * chunk
   # In a gradient each product is made three times, but scores are recomputed,
   # because the derivative of values needs them.
   times, again = (3, 4) if s.gradient else (1, 1)
-  widths = times * (2 * F * V + F)
+  widths = times * (2 * F * V + F * normalize)
   widths += chunk * (again * F + times * V) if s.causal else 0
-  products = 2 * s.lanes * length * widths
+  products = 2 * s.lanes * length * widths + _maps(s, length, times)
   return Cost(products, _linear_bytes(s, length, chunk))
 
 
-def linear_recurrent(s: Sizes) -> Cost:
+def linear_recurrent(s: Sizes, normalize: bool = True) -> Cost:
   """Per token 2 F V + F."""
-  F, V = s.width, s.value_width
+  F, V = s.features, s.value_width
   chunk = min(sums.CHUNK, s.length)
   length = -(-s.length // chunk) * chunk
   times = 3 if s.gradient else 1
   states = 2 * times + (1 if s.gradient and s.causal else 0)
-  products = 2 * s.lanes * length * (states * F * V + times * F)
+  products = 2 * s.lanes * length * (states * F * V + times * F * normalize)
+  products += _maps(s, length, times)
   inner = chunk * F * V * s.lanes * s.wide if s.gradient else 0
   return Cost(products, _linear_bytes(s, length, chunk) + inner)
 
 
-def linear_step(s: Sizes) -> Cost:
+def linear_step(s: Sizes, normalize: bool = True) -> Cost:
   """One token: 2 F V + F; the state is rewritten."""
-  F, V = s.width, s.value_width
+  F, V = s.features, s.value_width
   times = 3 if s.gradient else 1
-  products = 2 * s.lanes * (2 * F * V + F) * times
+  products = 2 * s.lanes * (2 * F * V + F * normalize) * times
+  products += _maps(s, 1, 2 if s.gradient else 1)
   return Cost(products, s.lanes * (F * V + F + V) * s.wide)
+
+
+def _maps(s: Sizes, length: int, times: int) -> int:
+  """Products of the feature map of q and k: of a projection nobody learns."""
+  return 2 * s.lanes * length * 2 * s.maps * times
 
 
 def _linear_bytes(s: Sizes, length: int, chunk: int) -> int:
   """Outputs, scores of a chunk; in a gradient a state a chunk and out."""
-  F, V = s.width, s.value_width
+  F, V = s.features, s.value_width
   scores = 2 * chunk**2 * s.lanes * s.wide
   kept = 0
   if s.gradient:

@@ -78,6 +78,7 @@ def parallel(
     state: State | None = None,
     feature_map: Any = features.elu_plus_one,
     normalize: bool = True,
+    block: int | None = None,
 ) -> contract.Result:
   """Returns (1) through the T x S matrix of scores: the definition.
 
@@ -91,6 +92,8 @@ def parallel(
     state: sums over earlier tokens.
     feature_map: phi, `[..., K]` to `[..., F]`.
     normalize: divide by z . phi(q).
+    block: b, for block-causal attention: query t also sees the tokens after it
+      in its block of b, counted from the first token of the call.
 
   Returns:
     out `[B, T, H, V]` in v's dtype and the state after the last token.
@@ -99,11 +102,15 @@ def parallel(
     ValueError: a rank, dtype, axis or combination the contract excludes.
   """
   call, before, ids = _check(
-      q, k, v, causal, scale, segment_ids, state, feature_map
+      q, k, v, causal, scale, segment_ids, state, feature_map, block
   )
   q_all, k_all, v_all, ids = call.lanes(q, k, v, ids)
   order = "causal" if causal else "all"
   parts = call.within(q_all, k_all, v_all, ids, order)
+  if block is not None:
+    within = sums.blocks(q.shape[1], block, ids)
+    within = jnp.broadcast_to(within, k_all.shape[:2])
+    parts = sums.add(parts, call.within(q_all, k_all, v_all, within, "after"))
   if state is not None:
     parts = sums.add(call.read(before, q_all, ids), parts)
   out = call.output(parts, normalize).astype(v.dtype)
@@ -123,6 +130,7 @@ def recurrent(
     state: State | None = None,
     feature_map: Any = features.elu_plus_one,
     normalize: bool = True,
+    block: int | None = None,
 ) -> contract.Result:
   """Returns (1) token by token, as it is written.
 
@@ -136,6 +144,8 @@ def recurrent(
     state: sums over earlier tokens.
     feature_map: phi, `[..., K]` to `[..., F]`.
     normalize: divide by z . phi(q).
+    block: b, for block-causal attention: query t also sees the tokens after it
+      in its block of b, counted from the first token of the call.
 
   Returns:
     out `[B, T, H, V]` in v's dtype and the state after the last token.
@@ -144,10 +154,17 @@ def recurrent(
     ValueError: as in `parallel`.
   """
   call, state, ids = _check(
-      q, k, v, causal, scale, segment_ids, state, feature_map
+      q, k, v, causal, scale, segment_ids, state, feature_map, block
   )
   return sums.over_chunks(
-      call, sums.by_token, q, k, v, causal, ids, state, normalize, sums.CHUNK
+      call,
+      sums.by_token,
+      state,
+      sums.Arrays(q, k, v, ids),
+      causal=causal,
+      block=block,
+      normalize=normalize,
+      chunk=sums.CHUNK,
   )
 
 
@@ -163,6 +180,7 @@ def chunkwise(
     state: State | None = None,
     feature_map: Any = features.elu_plus_one,
     normalize: bool = True,
+    block: int | None = None,
     chunk: int | None = None,
 ) -> contract.Result:
   """Returns (1) chunk by chunk: scores within, the state between chunks.
@@ -177,6 +195,8 @@ def chunkwise(
     state: sums over earlier tokens.
     feature_map: phi, `[..., K]` to `[..., F]`.
     normalize: divide by z . phi(q).
+    block: b, for block-causal attention: query t also sees the tokens after it
+      in its block of b, counted from the first token of the call.
     chunk: C, tokens a chunk; if None 32, or 512 for full attention of one
       document. Longer ones do more products within, fewer between.
 
@@ -190,10 +210,17 @@ def chunkwise(
     chunk = sums.default_chunk(causal, segment_ids is not None)
   shapes.check_positive("chunk", chunk)
   call, state, ids = _check(
-      q, k, v, causal, scale, segment_ids, state, feature_map
+      q, k, v, causal, scale, segment_ids, state, feature_map, block
   )
   return sums.over_chunks(
-      call, sums.by_chunk, q, k, v, causal, ids, state, normalize, chunk
+      call,
+      sums.by_chunk,
+      state,
+      sums.Arrays(q, k, v, ids),
+      causal=causal,
+      block=block,
+      normalize=normalize,
+      chunk=chunk,
   )
 
 
@@ -250,7 +277,7 @@ def matrix(q: jax.Array, k: jax.Array, **gates: Any) -> jax.Array:
 
 
 def _check(
-    q, k, v, causal, scale, segment_ids, state, feature_map
+    q, k, v, causal, scale, segment_ids, state, feature_map, block=None
 ) -> tuple[sums.Pieces, State, Any]:
   """Checks the call; returns its pieces, state in lanes and ids as int32."""
   sizes = shapes.check_qkv(q, k, v)
@@ -262,6 +289,10 @@ def _check(
         f" S = {keys}"
     )
   masks.check_segment_ids(segment_ids, batch, queries, keys)
+  if block is not None:
+    shapes.check_positive("block", block)
+    if not causal:
+      raise ValueError(f"block: expected causal=True with it, got {block}")
   dtype = contract.accumulator(q.dtype, k.dtype, v.dtype)
   fresh = init(
       batch,

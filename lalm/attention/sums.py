@@ -6,10 +6,8 @@ state, and the sums `within` the stretch. One stretch of all tokens is the
 `parallel` form, stretches of one token the `recurrent` one, chunks the
 `chunkwise` one; the scans over them are here too.
 
-Within, arrays stand in *lanes*, one a batch entry and key head (L = B G), and
-the R query heads that share a key head stand one after the other: q `[L, R T,
-F]`, k `[L, S, F]`, v `[L, S, V]`. So every product is of two matrices a lane,
-which XLA also differentiates without copies.
+Within, arrays stand in lanes (`lanes`), L = B G: q `[L, R T, F]`, k `[L, S,
+F]`, v `[L, S, V]`.
 """
 
 from collections.abc import Callable
@@ -21,6 +19,7 @@ from jax import lax
 import jax.numpy as jnp
 
 from lalm.attention import contract
+from lalm.attention import lanes
 
 CHUNK = 32
 _LONG = 512  # where there are no scores within a chunk
@@ -52,12 +51,6 @@ def default_chunk(causal: bool, packed: bool = False) -> int:
   return CHUNK if causal or packed else _LONG
 
 
-def to_lanes(x: jax.Array, groups: int) -> jax.Array:
-  """Returns `[B, T, H, D]` as `[L, R T, D]`, with `groups` lanes a batch."""
-  batch, _, _, width = x.shape
-  return x.transpose(0, 2, 1, 3).reshape(batch * groups, -1, width)
-
-
 class Pieces(NamedTuple):
   """A checked call: the pieces of (1) that all forms are made of.
 
@@ -79,11 +72,12 @@ class Pieces(NamedTuple):
     """Returns phi(q), phi(k), v and ids in lanes; what is None stays so."""
     phi = lambda x: self.feature_map(x.astype(self.dtype)).astype(self.dtype)
     groups = self.sizes["G"]
+    count = self.sizes["B"] * groups
     if q is not None:
-      q = to_lanes(phi(q), groups)
+      q = lanes.enter(phi(q), count)
     if k is not None:
-      k = to_lanes(phi(k), groups)
-      v = to_lanes(v.astype(self.dtype), groups)
+      k = lanes.enter(phi(k), count)
+      v = lanes.enter(v.astype(self.dtype), count)
     if ids is not None:
       ids = jnp.repeat(ids, groups, axis=0)
     return q, k, v, ids
@@ -160,9 +154,8 @@ class Pieces(NamedTuple):
       num = contract.divide(num, den[..., None])
     elif self.scale is not None:
       num = num * self.scale
-    heads, width = self.sizes["H"], num.shape[-1]
     batch = num.shape[0] // self.sizes["G"]
-    return jnp.swapaxes(num.reshape(batch, heads, -1, width), 1, 2)
+    return lanes.leave(num, batch, self.sizes["H"])
 
 
 def one_token(call: Pieces, order: str, state: State, xs: Any) -> Any:
@@ -211,49 +204,33 @@ def by_chunk(call: Pieces, order: str, state: State, xs: Any) -> Any:
   return call.write(state, k, v, ids, backwards=order == "after"), sums
 
 
-class _Chunks(NamedTuple):
+def blocks(length: int, block: int, ids: Any) -> jax.Array:
+  """Returns ids `[B, T]` (or `[1, T]`) of blocks of tokens of one document."""
+  begins = jnp.arange(length)[None] % block == 0
+  if ids is not None:
+    other = ids[:, 1:] != ids[:, :-1]
+    begins |= jnp.pad(other, ((0, 0), (1, 0)), constant_values=True)
+  return jnp.cumsum(begins, axis=1, dtype=jnp.int32)
+
+
+class Arrays(NamedTuple):
   """Arrays `[B, T, ...]` of a call, or None; `real` is False on padding."""
 
   q: Any
   k: Any
   v: Any
   ids: Any
-  real: Any
-
-
-def _cut(x: jax.Array, chunk: int) -> jax.Array:
-  """Cuts `[B, T, ...]` into `[N, B, C, ...]`, padded to whole chunks.
-
-  Padding repeats the last token: a feature map need not be finite at 0, and 0
-  times its derivative there would spoil the gradients. Axes of length 1 are
-  left out: XLA copies a whole array to move even these.
-  """
-  more = -x.shape[1] % chunk
-  if more:
-    pad = [(0, more if i == 1 else 0) for i in range(x.ndim)]
-    x = jnp.pad(x, pad, "edge")
-  batch, _, *rest = x.shape
-  if batch > 1:
-    x = jnp.moveaxis(x.reshape(batch, -1, chunk, *rest), 1, 0)
-  return x.reshape(-1, *(n for n in (batch, chunk, *rest) if n != 1))
-
-
-def _join(x: jax.Array, batch: int, length: int) -> jax.Array:
-  """Inverse of `_cut` for chunks `[N, B, C, H, V]`: `[B, T, H, V]`."""
-  if batch > 1:
-    x = jnp.moveaxis(x, 0, 1)
-  return x.reshape(batch, -1, *x.shape[3:])[:, :length]
+  real: Any = None
 
 
 def over_chunks(
     call: Pieces,
     body: Callable,
-    q: jax.Array,
-    k: jax.Array,
-    v: jax.Array,
-    causal: bool,
-    ids: Any,
     state: State,
+    xs: Arrays,
+    *,
+    causal: bool,
+    block: int | None,
     normalize: bool,
     chunk: int,
 ) -> contract.Result:
@@ -262,54 +239,46 @@ def over_chunks(
   Args:
     call: the pieces.
     body: `by_token` or `by_chunk`.
-    q: queries `[B, T, H, K]`.
-    k: keys `[B, S, G, K]`.
-    v: values `[B, S, G, V]`.
-    causal: whether query t sees keys up to t only.
-    ids: document ids `[B, T]` or None.
     state: before the first token, in lanes.
+    xs: q `[B, T, H, K]`, k `[B, S, G, K]`, v `[B, S, G, V]` and ids `[B, T]`.
+    causal: whether query t sees keys up to t only.
+    block: or up to the end of its block of so many tokens.
     normalize: whether the output is divided by its denominator.
     chunk: C.
   """
-  (batch, length), keys = q.shape[:2], k.shape[1]
+  (batch, length), keys = xs.q.shape[:2], xs.k.shape[1]
   chunk = min(chunk, max(length, keys))
-  real = None
-  if keys % chunk:
-    real = jnp.arange(-(-keys // chunk) * chunk)[None] < keys
-  xs = _Chunks(q, k, v, ids, real)
+  xs = xs._replace(real=lanes.real(keys, chunk))
   run = functools.partial(_run, call, body, chunk)
-  output = lambda sums: call.output(sums, normalize).astype(v.dtype)
-  if causal:
+  output = lambda sums: call.output(sums, normalize).astype(xs.v.dtype)
+  if causal and block is None:
     state, out = run("causal", state, xs, output)
-  elif ids is None:
+  elif not causal and xs.ids is None:
     state, _ = run("write", state, xs._replace(q=None), None)
-    _, out = run("read", state, xs._replace(k=None, v=None, real=None), output)
+    xs_ = xs._replace(k=None, v=None, real=None)
+    _, out = run("read", state, xs_, output)
   else:
-    # Every key of a document is up to a query or after it.
+    # Every key of a document (or block) is up to a query or after it.
     empty = jax.tree.map(jnp.zeros_like, state)
     state, until = run("causal", state, xs, None)
+    if block is not None:
+      ids = blocks(length, block, xs.ids)
+      xs = xs._replace(ids=jnp.broadcast_to(ids, (batch, length)))
     _, after = run("after", empty, xs, None)
     out = jax.vmap(output)(add(until, after))
-  out = out.reshape(-1, batch, chunk, call.sizes["H"], v.shape[-1])
-  return contract.Result(_join(out, batch, length), call.leave(state))
+  heads, width = call.sizes["H"], call.sizes["V"]
+  out = lanes.join(out, batch, length, heads, width)
+  return contract.Result(out, call.leave(state))
 
 
-def _run(call, body, chunk, order, state, arrays: _Chunks, output) -> Any:
-  """Scans `body` over chunks; its inside is recomputed when differentiated."""
+def _run(call, body, chunk, order, state, xs: Arrays, output) -> Any:
+  """Scans `body` over chunks; without `output`, it returns sums."""
 
-  def one_chunk(state: State, xs: _Chunks) -> Any:
-    whole = lambda x, like: x.reshape(like.shape[0], chunk, *like.shape[2:])
-    *xs, real = jax.tree.map(whole, xs, arrays)
-    q, k, v, ids = call.lanes(*xs)
-    if real is not None:
-      k = jnp.where(real[..., None], k, 0)
+  def one_chunk(state: State, xs: Arrays) -> Any:
+    q, k, v, ids = call.lanes(*xs[:4])
+    if xs.real is not None:
+      k = jnp.where(xs.real[..., None], k, 0)
     state, sums = body(call, order, state, (q, k, v, ids))
-    if output is None:
-      return state, sums
-    out = output(sums)
-    return state, out.reshape([n for n in out.shape if n != 1])
+    return state, sums if output is None else lanes.thin(output(sums))
 
-  keep = jax.checkpoint_policies.save_only_these_names(contract.QUOTIENT)
-  one_chunk = jax.checkpoint(one_chunk, prevent_cse=False, policy=keep)
-  xs = jax.tree.map(lambda x: _cut(x, chunk), arrays)
-  return lax.scan(one_chunk, state, xs, reverse=order == "after")
+  return lanes.scan(one_chunk, state, xs, chunk, reverse=order == "after")

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lalm.attention.mechanism import takes_causal
 from lalm.data import text
 from lalm.measure import environment
 
@@ -62,7 +63,11 @@ def program(point: Point, mechanism: Any) -> Program:
   if point["pass"] not in PASSES:
     known = ", ".join(PASSES)
     raise ValueError(f"pass: expected one of {known}, got {point['pass']!r}")
-  keywords: dict[str, Any] = {"causal": point["causal"]}
+  keywords: dict[str, Any] = {}
+  if takes_causal(form):
+    keywords["causal"] = point["causal"]
+  elif not point["causal"]:
+    raise ValueError(f"causal: {point['mechanism']} is causal only, got False")
   if point.get("chunk"):
     keywords["chunk"] = point["chunk"]
 

@@ -170,10 +170,20 @@ def make(name: str, case: Case) -> Inputs:
   (q, k, v), gates = _random(name, case, max(case.length, case.sources))
   q = q[:, : case.length]
   k, v = (x[:, : case.sources, :kv_heads] for x in (k, v))
+  layouts = {key: gate.shape for key, gate in catalogue.get(name).gates.items()}
+  sizes = {"T": case.length, "G": kv_heads}
+  gates = {
+      key: x[tuple(slice(sizes.get(letter)) for letter in layouts[key])]
+      for key, x in gates.items()
+  }
   ids = None
   if case.packed:
     ids = segment_ids(case.batch, case.length, case.split, case.seed)
   arrays = tuple(np.asarray(x) for x in (q, k, v))
   if case.margin:
     arrays = tuple(x + case.margin * np.sign(x) for x in arrays)
+  if case.margin and name == "mlstm":
+    # Its kink is where |n . q| = 1: all products are positive and beyond it.
+    arrays = (np.abs(arrays[0]), np.abs(arrays[1]), arrays[2])
+    gates = {**gates, "log_input": gates["log_input"] + 6}
   return Inputs(arrays, {g: np.asarray(x) for g, x in gates.items()}, ids)

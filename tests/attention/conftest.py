@@ -3,9 +3,14 @@
 A test that takes `mechanism` runs for every name in the catalogue and every
 `--mechanism`; one that takes `form` too, for every form; one that takes
 `case` too, for every case of its mark `cases` that the form can compute.
+
+Softmax and linear attention, and a mechanism of one's own, meet every test in
+the quick suite. The other mechanisms share their algorithms: of them it tries
+what the mark `quick` names, the rest is marked `slow`.
 """
 
 import itertools
+from typing import Any
 
 import pytest
 
@@ -25,6 +30,11 @@ def pytest_configure(config: pytest.Config) -> None:
       "markers", "besides_itself: never the definition in float64"
   )
   config.addinivalue_line(
+      "markers",
+      "quick(*cases, forms=None): what of a test all mechanisms meet in the"
+      " quick suite, everything if no case is named",
+  )
+  config.addinivalue_line(
       "markers", "forms(*names): the only forms that a conformance test runs on"
   )
 
@@ -34,6 +44,19 @@ def _names(metafunc: pytest.Metafunc) -> list[str]:
   if next(metafunc.definition.iter_markers("catalogued"), None):
     own = []
   return list(dict.fromkeys([*catalogue.names(), *own]))
+
+
+def _quick(metafunc: pytest.Metafunc, name: str, form: Any, case: Any) -> bool:
+  """Whether the quick suite tries this."""
+  if name in ("softmax", "linear") or subject.own(name):
+    return True
+  mark = next(metafunc.definition.iter_markers("quick"), None)
+  if mark is None:
+    return False
+  forms = mark.kwargs.get("forms")
+  if forms is not None and form not in forms:
+    return False
+  return not mark.args or case is None or case.name in mark.args
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -61,7 +84,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         if case is None or case.dtype == "float64":
           continue
       values = {"mechanism": name, "form": form, "case": case}
-      rows.append(tuple(values[key] for key in wanted))
+      marks = () if _quick(metafunc, name, form, case) else pytest.mark.slow
+      rows.append(pytest.param(*(values[key] for key in wanted), marks=marks))
       parts = (name, form, case and case.name)
       ids.append("-".join(str(part) for part in parts if part is not None))
   metafunc.parametrize(wanted, rows, ids=ids)

@@ -17,9 +17,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from lalm.attention import catalogue
+from lalm.attention import variants
 from tests.attention import cases
 from tests.oracles import differences
 from tests.oracles import linear
+from tests.oracles import maps
+from tests.oracles import recurrences
 from tests.oracles import softmax
 
 # Most proofs are compiled for quick compilation, not for speed. What users run
@@ -30,7 +33,40 @@ QUICK = {
     "xla_llvm_disable_expensive_passes": True,
 }
 
-ORACLES = {"softmax": softmax.attention, "linear": linear.attention}
+
+def _performer(x: np.ndarray) -> np.ndarray:
+  (w,) = variants.performer_features(x.shape[-1]).args
+  return maps.favor_positive(x, w)
+
+
+def _recurrence(name: str) -> Callable[..., np.ndarray]:
+  def attention(q, k, v, *, causal, **named):
+    assert causal
+    return recurrences.RECURRENCES[name](q, k, v, **named).out
+
+  return attention
+
+
+MAPS = {
+    "performer": dict(feature_map=_performer),
+    "based": dict(feature_map=maps.taylor),
+    "dpfp": dict(feature_map=maps.dpfp),
+    "hedgehog": dict(feature_map=maps.hedgehog),
+    "cosine": dict(feature_map=maps.unit, normalize=False),
+}
+ORACLES = {
+    "softmax": softmax.attention,
+    "linear": linear.attention,
+    **{
+        name: functools.partial(linear.attention, **named)
+        for name, named in MAPS.items()
+    },
+    **{
+        name: _recurrence(name)
+        for name in recurrences.RECURRENCES
+        if name != "deltaproduct"
+    },
+}
 
 
 class Derivatives(NamedTuple):
@@ -144,8 +180,13 @@ def blank(name: str, case: cases.Case) -> Any:
   )
 
 
+def timed(x: Any) -> bool:
+  """Whether an input has an axis of tokens; a gate `[G, K]` has none."""
+  return x.ndim > 2 or np.issubdtype(x.dtype, np.integer)
+
+
 def part(tree: Any, start: int, stop: int) -> Any:
-  return jax.tree.map(lambda x: x[:, start:stop], tree)
+  return jax.tree.map(lambda x: x[:, start:stop] if timed(x) else x, tree)
 
 
 def call(function, form, inputs, state, chosen):
@@ -158,9 +199,12 @@ def call(function, form, inputs, state, chosen):
     # One's own form may return its output alone.
     return (result, None) if isinstance(result, jax.Array) else tuple(result)
 
+  fixed = {key: x for key, x in named.items() if not timed(x)}
+  named = {key: x for key, x in named.items() if timed(x)}
+
   def body(state, token):
     arrays, named = jax.tree.map(lambda x: x[:, None], token)
-    out, state = function(*arrays, state=state, **named, **chosen)
+    out, state = function(*arrays, state=state, **named, **fixed, **chosen)
     return state, out[:, 0]
 
   tokens = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), (arrays, named))

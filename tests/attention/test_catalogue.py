@@ -18,14 +18,16 @@ def test_every_name_in_the_catalogue_has_an_oracle():
   assert set(catalogue.names()) == set(subject.ORACLES)
 
 
+@pytest.mark.quick
 def test_an_entry_is_what_the_contract_says(mechanism):
   entry = catalogue.get(mechanism)
   assert entry.name and entry.forms and entry.featured
   assert set(entry.featured) <= set(entry.forms)
   assert catalogue.get(mechanism) is entry
   if not subject.own(mechanism):
-    assert entry.name == mechanism and entry.paper
-    assert entry.definition is entry.forms["parallel"]
+    assert entry.name == mechanism and entry.paper and entry.transition
+    first = "parallel" if entry.full else "recurrent"
+    assert entry.definition is entry.forms[first]
     for form in entry.forms:
       sizes = dict(batch=1, length=8, heads=1, width=2, value_width=2)
       assert entry.cost(form, **sizes) is not None
@@ -34,9 +36,12 @@ def test_an_entry_is_what_the_contract_says(mechanism):
 def test_the_forms_are_those_of_the_design():
   forms = {name: set(catalogue.get(name).forms) for name in catalogue.names()}
   assert forms["softmax"] == {"parallel", "blockwise", "step"}
-  assert forms["linear"] == {"parallel", "recurrent", "chunkwise", "step"}
+  for name in set(forms) - {"softmax"}:
+    first = {"parallel"} if catalogue.get(name).full else set()
+    assert forms[name] == first | {"recurrent", "chunkwise", "step"}
 
 
+@pytest.mark.quick
 @pytest.mark.parametrize("dtype", ("bfloat16", "float64"))
 def test_inputs_are_valid_random_and_seeded(mechanism, dtype):
   with jax.enable_x64(dtype == "float64"):

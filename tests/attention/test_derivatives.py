@@ -85,6 +85,7 @@ def _assert_along(tree, directions, expected, bound, what, among):
     assert error <= bound, f"{what}: {got} for {value}, error {error:.1e}"
 
 
+@pytest.mark.quick("two halves, packed", forms=("chunkwise",))
 @pytest.mark.cases(*EVERY)
 def test_gradients_equal_central_differences_of_the_oracle(
     mechanism, form, case
@@ -95,6 +96,7 @@ def test_gradients_equal_central_differences_of_the_oracle(
   _assert_along(got.gradient, alone, gradients, bound, "gradient", got.gradient)
 
 
+@pytest.mark.quick("two halves, packed", forms=("chunkwise",))
 @pytest.mark.cases(*EVERY)
 def test_tangents_equal_central_differences_of_the_oracle(
     mechanism, form, case
@@ -105,6 +107,7 @@ def test_tangents_equal_central_differences_of_the_oracle(
   assert_close(got.tangent, tangent, bound, "tangent")
 
 
+@pytest.mark.quick("two halves, packed", forms=("chunkwise",))
 @pytest.mark.cases(*EVERY)
 def test_hessian_products_equal_second_differences_of_the_oracle(
     mechanism, form, case

@@ -1,0 +1,228 @@
+"""A call of a gated family: checked, taken into lanes and cut into chunks.
+
+Families differ in the gates they take and in what a token and a chunk do with
+them (`transitions`, `mlstm`); what their forms have in common is here.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from lalm import shapes
+from lalm.attention import contract
+from lalm.attention import lanes
+from lalm.attention import masks
+from lalm.attention import transitions
+
+CHUNK = 32
+State = transitions.State
+Tokens = transitions.Tokens
+
+
+def init(
+    batch: int,
+    heads: int,
+    width: int,
+    value_width: int,
+    *,
+    capacity: int | None = None,
+    dtype: Any = jnp.float32,
+) -> State:
+  """Returns the state before the first token.
+
+  Args:
+    batch: B.
+    heads: G, key/value heads.
+    width: K, or F where a feature map changes it.
+    value_width: V.
+    capacity: most tokens to come; the state has the same size for any.
+    dtype: of the inputs; the sum is float32 at least.
+  """
+  del capacity
+  sizes = dict(batch=batch, heads=heads, width=width, value_width=value_width)
+  for name, size in sizes.items():
+    shapes.check_positive(name, size)
+  S = jnp.zeros((batch, heads, width, value_width), contract.accumulator(dtype))
+  return State(S, jnp.zeros(batch, jnp.int32))
+
+
+class Call(NamedTuple):
+  """A checked call: what its stretches of tokens share.
+
+  Attributes:
+    sizes: length of each axis, as `shapes.check_qkv` returns them.
+    precision: of the products.
+    wide: dtype of the sums.
+    out: dtype of the output.
+    scale: multiplies the output, or None.
+    bonus: `[G, K]` or None.
+    inside: what is done to the tokens of a chunk first, `[B, T, ...]` in the
+      dtype of the sums: feature maps, so that no gradient keeps their results.
+  """
+
+  sizes: dict[str, int]
+  precision: lax.Precision
+  wide: Any
+  out: Any
+  scale: Any
+  bonus: Any
+  inside: Callable[[Tokens], Tokens]
+
+  def enter(self, state: Any) -> Any:
+    """Returns a state, `[B, G, ...]` and `segment` `[B]`, in lanes."""
+    join = lambda x: x.reshape(-1, *x.shape[2:])
+    segment = jnp.repeat(state.segment, self.sizes["G"])
+    sums = jax.tree.map(join, state._replace(segment=None))
+    return sums._replace(segment=segment)
+
+  def leave(self, state: Any) -> Any:
+    """Inverse of `enter`."""
+    split = lambda x: x.reshape(-1, self.sizes["G"], *x.shape[1:])
+    state = jax.tree.map(split, state)
+    return state._replace(segment=state.segment[:, 0])
+
+  def stretch(
+      self, body: Callable, state: State, x: Tokens, real: Any = None
+  ) -> tuple[State, jax.Array]:
+    """Runs `body` over some tokens; state in lanes, arrays `[B, T, ...]`.
+
+    Args:
+      body: `token`, `by_token` or `chunk`.
+      state: before these tokens.
+      x: the tokens.
+      real: `[1, T]`, False where a token is padding, which neither decays nor
+        writes; None where none is.
+    """
+    batch, groups = x.k.shape[0], self.sizes["G"]
+    x = self.inside(jax.tree.map(self._widen, x))
+    if real is not None:
+      # Padding neither decays nor writes.
+      keep = lambda y: jnp.where(real.reshape(1, -1, *[1] * (y.ndim - 2)), y, 0)
+      still = dict(k=x.k, log_decay=x.log_decay, beta=x.beta, write=x.write)
+      x = x._replace(**jax.tree.map(keep, still))
+    if x.ids is not None:
+      x = x._replace(ids=jnp.repeat(x.ids[..., None], groups, axis=2))
+    x = jax.tree.map(lambda y: lanes.enter(y, batch * groups), x)
+    if self.bonus is not None:
+      bonus = jnp.tile(self.bonus[:, None], (batch, 1, 1))
+      x = x._replace(bonus=self._widen(bonus))
+    state, out = body(state, x, self.precision)
+    if self.scale is not None:
+      out = out * self.scale
+    return state, lanes.leave(out, batch, self.sizes["H"]).astype(self.out)
+
+  def _widen(self, x: jax.Array) -> jax.Array:
+    return x if jnp.issubdtype(x.dtype, jnp.integer) else x.astype(self.wide)
+
+
+def prepare(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    *,
+    scale: Any,
+    segment_ids: Any,
+    state: State | None,
+    log_decay: Any,
+    bonus: Any = None,
+    features: int | None = None,
+    inside: Callable[[Tokens], Tokens] = lambda x: x,
+    start: Callable[..., Any] | None = None,
+    **gates: Any,
+) -> tuple[Call, Any, Tokens]:
+  """Checks a call.
+
+  Args:
+    q: queries `[B, T, H, K]`.
+    k: keys `[B, T, G, K]`.
+    v: values `[B, T, G, V]`.
+    scale: multiplies the output, 1 if None.
+    segment_ids: integers `[B, T]` or None.
+    state: before the first token, zero if None.
+    log_decay: `[G]`, `[B, T, G]` or `[B, T, G, K]`, or None.
+    bonus: `[G, K]` or None.
+    features: F, K if None.
+    inside: see `Call`.
+    start: `init` of the family, this one's if None.
+    **gates: `beta` `[B, T, G]`, or `read` and `write` `[B, T, G, K]`.
+
+  Returns:
+    What its stretches share, the state before the first token, the tokens.
+
+  Raises:
+    ValueError: a rank, dtype or axis the contract excludes.
+  """
+  sizes = shapes.check_qkv(q, k, v)
+  shapes.check_scalar("scale", scale)
+  batch, length = sizes["B"], sizes["T"]
+  if sizes["S"] != length:
+    raise ValueError(
+        f"k: expected as many keys as queries, T = {length}, got S ="
+        f" {sizes['S']}"
+    )
+  masks.check_segment_ids(segment_ids, batch, length, length)
+  if bonus is not None:
+    shapes.check_gate("bonus", bonus, sizes, ("GK",))
+  if log_decay is not None:
+    shapes.check_gate("log_decay", log_decay, sizes, ("G", "BTG", "BTGK"))
+    if log_decay.ndim == 1:
+      log_decay = jnp.broadcast_to(log_decay, (batch, length, sizes["G"]))
+  wide = contract.accumulator(q.dtype, k.dtype, v.dtype)
+  fresh = (start or init)(
+      batch, sizes["G"], features or sizes["K"], sizes["V"], dtype=wide
+  )
+  state = fresh if state is None else state
+  shapes.check_like("state", state, fresh)
+  if segment_ids is not None:
+    segment_ids = segment_ids.astype(jnp.int32)
+  precision = contract.precision(q.dtype, k.dtype, v.dtype)
+  call = Call(sizes, precision, wide, v.dtype, scale, bonus, inside)
+  return call, state, Tokens(q, k, v, log_decay, ids=segment_ids, **gates)
+
+
+Body = Callable[..., tuple[Any, jax.Array]]
+
+
+def step(token: Body, call: Call, state: Any, x: Tokens) -> contract.Result:
+  """Returns what the form `step` returns: one token, without a loop."""
+  inner, out = call.stretch(token, call.enter(state), x)
+  return contract.Result(out, call.leave(inner))
+
+
+def recurrent(
+    token: Body, call: Call, state: Any, x: Tokens
+) -> contract.Result:
+  """Returns what the form `recurrent` returns: token by token."""
+
+  def body(state: Any, x: Tokens, precision: lax.Precision) -> Any:
+    count, length = x.k.shape[:2]
+    # `[L, R T, D]` to `[T, L, R, D]`, and back.
+    apart = lambda y: jnp.moveaxis(
+        y.reshape(count, -1, length, *y.shape[2:]), 2, 0
+    )
+    one = lambda state, y: token(state, y._replace(bonus=x.bonus), precision)
+    xs = jax.tree.map(apart, x._replace(bonus=None))
+    state, out = lax.scan(one, state, xs)
+    return state, jnp.moveaxis(out, 0, 2).reshape(count, -1, out.shape[-1])
+
+  return chunkwise(body, call, state, x, CHUNK)
+
+
+def chunkwise(
+    body: Body, call: Call, state: Any, x: Tokens, chunk: int
+) -> contract.Result:
+  """Returns what the form `chunkwise` returns, by `body` over chunks."""
+  batch, length = x.k.shape[:2]
+  chunk = min(chunk, length)
+
+  def one(state: Any, arrays: Any) -> Any:
+    state, out = call.stretch(body, state, *arrays)
+    return state, lanes.thin(out)
+
+  arrays = (x, lanes.real(length, chunk))
+  inner, out = lanes.scan(one, call.enter(state), arrays, chunk)
+  out = lanes.join(out, batch, length, call.sizes["H"], call.sizes["V"])
+  return contract.Result(out, call.leave(inner))

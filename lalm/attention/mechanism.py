@@ -1,0 +1,257 @@
+"""What a mechanism is: its forms, gates, costs and what they must equal."""
+
+from collections.abc import Callable, Mapping
+import dataclasses
+import inspect
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lalm.attention import contract
+from lalm.attention import costs
+
+
+class Gate(NamedTuple):
+  """An input besides q, k and v.
+
+  Attributes:
+    shape: layout, as "BTG".
+    low: least value that has a meaning.
+    high: greatest one.
+    neutral: value that gives the simpler mechanism.
+    drawn: least and greatest value of random inputs.
+  """
+
+  shape: str
+  low: float
+  high: float
+  neutral: float
+  drawn: tuple[float, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Mechanism:
+  """A kind of attention and the ways to compute it.
+
+  Attributes:
+    name: in the catalogue.
+    definition: the form all others must equal.
+    forms: form name -> function, called as `form(q, k, v, **gates)`.
+    paper: author, year, arXiv id, equation.
+    featured: forms swept unless others are asked for; all but "step" if empty.
+    laws: form name -> closed-form cost.
+    gates: keyword -> what it is.
+    transition: structure of A_t (`transitions`, equation 1), or what there is
+      instead.
+    features: K -> F, the width of the state.
+    maps: K -> multiplications that make the features of one query or key.
+    causal: whether `causal=True` is possible.
+    full: whether `causal=False` is possible.
+    start: returns the state before the first token, or None without a state.
+    rows: `reference`, or None to derive it from the definition.
+    apply: `matrix`, or None to derive it from the definition.
+  """
+
+  name: str
+  definition: contract.Form
+  forms: Mapping[str, contract.Form]
+  paper: str = ""
+  featured: tuple[str, ...] = ()
+  laws: Mapping[str, Callable[[costs.Sizes], costs.Cost]] = dataclasses.field(
+      default_factory=dict
+  )
+  gates: Mapping[str, Gate] = dataclasses.field(default_factory=dict)
+  transition: str = ""
+  features: Callable[[int], int] = lambda width: width
+  maps: Callable[[int], int] = lambda width: 0
+  causal: bool = True
+  full: bool = True
+  start: Callable[..., Any] | None = None
+  rows: Callable[..., np.ndarray] | None = None
+  apply: Callable[..., jax.Array] | None = None
+
+  def __post_init__(self) -> None:
+    if not self.forms:
+      raise ValueError(f"forms of {self.name}: expected at least one, got none")
+    if not self.featured:
+      swept = tuple(form for form in self.forms if form != "step")
+      object.__setattr__(self, "featured", swept)
+    for form in self.featured:
+      if form not in self.forms:
+        raise ValueError(
+            f"featured of {self.name}: expected some of"
+            f" {', '.join(self.forms)}, got {form!r}"
+        )
+
+  def inputs(
+      self,
+      key: jax.Array,
+      *,
+      batch: int = 1,
+      length: int = 128,
+      heads: int = 2,
+      width: int = 16,
+      value_width: int | None = None,
+      dtype: Any = jnp.float32,
+  ) -> tuple[tuple[jax.Array, jax.Array, jax.Array], dict[str, jax.Array]]:
+    """Returns valid random `(q, k, v), gates`.
+
+    Args:
+      key: a `jax.random.key`.
+      batch: B.
+      length: T = S.
+      heads: H = G.
+      width: K.
+      value_width: V, K if None.
+      dtype: of q, k and v.
+    """
+    value_width = width if value_width is None else value_width
+    sizes = dict(B=batch, T=length, H=heads, G=heads, K=width, V=value_width)
+    keys = jax.random.split(key, 3 + len(self.gates))
+    normal = lambda key, layout: jax.random.normal(
+        key, [sizes[letter] for letter in layout], dtype
+    )
+    q, k, v = map(normal, keys[:3], ("BTHK", "BTHK", "BTHV"))
+    gates = {
+        name: jax.random.uniform(
+            key,
+            [sizes[letter] for letter in gate.shape],
+            dtype,
+            *gate.drawn,
+        )
+        for key, (name, gate) in zip(keys[3:], self.gates.items())
+    }
+    return (q, k, v), gates
+
+  def cost(
+      self,
+      form: str,
+      *,
+      pass_: str = "forward",
+      batch: int = 1,
+      length: int,
+      heads: int,
+      width: int,
+      value_width: int,
+      causal: bool = True,
+      chunk: int | None = None,
+      dtype: Any = "float32",
+  ) -> costs.Cost | None:
+    """Returns the closed-form cost of a call, or None where none is known.
+
+    Args:
+      form: a name in `forms`.
+      pass_: "forward", or "forward_backward" for out and the gradients of q,
+        k, v and the gates.
+      batch: B.
+      length: T = S; for `step` the capacity of its cache.
+      heads: H = G.
+      width: K.
+      value_width: V.
+      causal: as in the form.
+      chunk: as in the form.
+      dtype: of q, k and v.
+
+    Raises:
+      ValueError: an unknown form or pass.
+    """
+    if form not in self.forms:
+      raise ValueError(
+          f"form: expected one of {', '.join(self.forms)}, got {form!r}"
+      )
+    if pass_ not in ("forward", "forward_backward"):
+      raise ValueError(
+          f"pass_: expected forward or forward_backward, got {pass_!r}"
+      )
+    if form not in self.laws:
+      return None
+    itemsize = jnp.dtype(dtype).itemsize
+    gradient = pass_ == "forward_backward"
+    sizes = (batch, length, heads, width, value_width)
+    given = costs.Sizes(
+        *sizes,
+        causal,
+        chunk,
+        itemsize,
+        gradient,
+        self.features(width),
+        self.maps(width),
+    )
+    return self.laws[form](given)
+
+  def init(self, *sizes: int, **keywords: Any) -> Any:
+    """Returns the state before the first token.
+
+    Called as `init(batch, heads, width, value_width, *, capacity, dtype)`.
+
+    Raises:
+      ValueError: the mechanism has no state.
+    """
+    if self.start is None:
+      raise ValueError(f"init: {self.name} has no state")
+    return self.start(*sizes, **keywords)
+
+  def matrix(self, q: jax.Array, k: jax.Array, **gates: Any) -> jax.Array:
+    """Returns the matrix applied to v, `[B, H, T, S]`.
+
+    Args:
+      q: queries `[B, T, H, K]`.
+      k: keys `[B, S, G, K]`.
+      **gates: keywords of the definition.
+    """
+    if self.apply is not None:
+      return self.apply(q, k, **gates)
+    out = self.definition(q, k, contract.identity_values(k), **gates)
+    return jnp.swapaxes(_array(out), 1, 2)
+
+  def reference(
+      self,
+      q: np.ndarray,
+      k: np.ndarray,
+      v: np.ndarray,
+      rows: np.ndarray,
+      *,
+      causal: bool,
+  ) -> np.ndarray:
+    """Returns some rows of the output of one head, in float64.
+
+    Args:
+      q: `[T, K]`.
+      k: `[S, K]`.
+      v: `[S, V]`.
+      rows: `[R]` positions of queries.
+      causal: as in the forms.
+
+    Returns:
+      `[R, V]` float64.
+    """
+    q, k, v = (np.asarray(x, np.float64) for x in (q, k, v))
+    if self.rows is not None:
+      return self.rows(q, k, v, np.asarray(rows), causal=causal)
+    return _rows_of_definition(self.definition, q, k, v, rows, causal)
+
+
+def takes_causal(form: contract.Form) -> bool:
+  """Whether a form may be full; the others are causal and say nothing."""
+  return "causal" in inspect.signature(form).parameters
+
+
+def _array(result: Any) -> Any:
+  # A mechanism of one's own may return the array alone.
+  return getattr(result, "out", result)
+
+
+def _rows_of_definition(definition, q, k, v, rows, causal) -> np.ndarray:
+  # A causal row depends on nothing after it; a full one on no other query.
+  if causal:
+    last = int(np.max(rows)) + 1
+    q, k, v = q[:last], k[:last], v[:last]
+  else:
+    q, rows = q[rows], np.arange(len(rows))
+  named = {"causal": causal} if takes_causal(definition) else {}
+  with jax.enable_x64(True):
+    arrays = (jnp.asarray(x)[None, :, None] for x in (q, k, v))
+    out = definition(*arrays, **named)
+    return np.asarray(_array(out), np.float64)[0, rows, 0]

@@ -1,0 +1,97 @@
+"""What a call computes does not depend on how it is cut: bitwise, forward.
+
+The path that is reproducible to the bit is one batch entry at a time under
+`lax.map`, cut at multiples of the chunk; all else holds to rounding.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lalm.attention import catalogue
+from tests.attention import cases
+from tests.attention import subject
+
+CHUNK = 8
+CASE = cases.Case(
+    "bits", length=5 * CHUNK, batch=3, heads=4, kv_heads=2, width=8,
+    value_width=6, chunk=CHUNK, dtype="float32",
+)  # fmt: skip
+FORMS = pytest.mark.forms("chunkwise")
+
+
+@functools.cache
+def _inputs(mechanism):
+  arrays, gates, _ = cases.make(mechanism, CASE)
+  return arrays, gates
+
+
+def _run(mechanism, form, arrays, gates, ids=None, state=None):
+  """One compiled call, as a user makes it."""
+  function = catalogue.get(mechanism).forms[form]
+  named = dict(gates) if ids is None else {**gates, "segment_ids": ids}
+  if state is not None:
+    named["state"] = state
+  return function(*arrays, chunk=CHUNK, **named)
+
+
+def _equal(got, expected):
+  for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
+    np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+
+
+@FORMS
+@pytest.mark.parametrize("cuts", ((1,), (4,), (1, 2), (1, 2, 3, 4)))
+def test_a_call_cut_at_chunks_is_the_call_to_the_bit(mechanism, form, cuts):
+  inputs = _inputs(mechanism)
+  whole = _run(mechanism, form, *inputs)
+  state, outs = None, []
+  edges = [0, *(CHUNK * cut for cut in cuts), CASE.length]
+  for start, stop in zip(edges, edges[1:]):
+    piece = subject.part(inputs, start, stop)
+    out, state = _run(mechanism, form, *piece, state=state)
+    outs.append(out)
+  _equal((jnp.concatenate(outs, axis=1), state), tuple(whole))
+
+
+@FORMS
+@pytest.mark.parametrize("prefix", (CHUNK, 2 * CHUNK, 2 * CHUNK + 3))
+def test_what_follows_a_prefix_does_not_touch_it(mechanism, form, prefix):
+  inputs = _inputs(mechanism)
+  whole, _ = _run(mechanism, form, *inputs)
+  alone, _ = _run(mechanism, form, *subject.part(inputs, 0, prefix))
+  _equal(whole[:, :prefix], alone)
+
+
+@FORMS
+def test_a_document_that_starts_at_a_chunk_is_as_if_alone(mechanism, form):
+  inputs = _inputs(mechanism)
+  ids = np.repeat([1, 2, 2, 5, 5], CHUNK).astype(np.int32)
+  ids = np.broadcast_to(ids, (CASE.batch, CASE.length))
+  packed, _ = _run(mechanism, form, *inputs, ids=ids)
+  for start, stop in ((0, 1), (1, 3), (3, 5)):
+    start, stop = start * CHUNK, stop * CHUNK
+    piece = subject.part(inputs, start, stop)
+    alone, _ = _run(mechanism, form, *piece, ids=ids[:, start:stop])
+    _equal(packed[:, start:stop], alone)
+
+
+@FORMS
+def test_a_batch_under_map_is_each_of_its_entries(mechanism, form):
+  inputs = _inputs(mechanism)
+  arrays, gates = inputs
+  fixed = {key: x for key, x in gates.items() if not subject.timed(x)}
+
+  def one(entry):
+    arrays, gates = jax.tree.map(lambda x: x[None], entry)
+    return _run(mechanism, form, arrays, {**gates, **fixed}).out[0]
+
+  moving = {key: x for key, x in gates.items() if key not in fixed}
+  mapped = jax.jit(lambda xs: jax.lax.map(one, xs))((arrays, moving))
+  single = jax.jit(one)
+  for b in range(CASE.batch):
+    entry = jax.tree.map(lambda x: x[b], (arrays, moving))
+    _equal(mapped[b], single(entry))
