@@ -28,6 +28,7 @@ from lalm.attention.mechanism import Mechanism
 _Cost = gated_costs.Family
 
 _LOG_DECAY = Gate("BTG", -math.inf, 0.0, 0.0, (-1.0, 0.0))
+_LOG_DECAY_OF_HEADS = Gate("G", -math.inf, 0.0, 0.0, (-0.5, -0.01))
 _LOG_DECAYS = _LOG_DECAY._replace(shape="BTGK")
 _BETA = Gate("BTG", 0.0, 1.0, 1.0, (0.0, 1.0))
 _BONUS = Gate("GK", -math.inf, math.inf, 1.0, (-1.0, 1.0))
@@ -183,8 +184,8 @@ _MECHANISMS = (
         gated,
         "Sun et al. 2023, arXiv 2307.08621, equation 6",
         "scalar",
-        {},
-        _Cost("scalar", fixed=True),
+        {"log_decay": _LOG_DECAY_OF_HEADS},
+        _Cost("scalar"),
         variants.retnet,
     ),
     _family(
@@ -192,8 +193,8 @@ _MECHANISMS = (
         gated,
         "Qin et al. 2024, arXiv 2401.04658",
         "scalar",
-        {},
-        _Cost("scalar", fixed=True),
+        {"log_decay": _LOG_DECAY_OF_HEADS},
+        _Cost("scalar"),
         variants.lightning,
     ),
     _family(

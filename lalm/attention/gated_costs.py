@@ -23,14 +23,12 @@ class Family(NamedTuple):
 
   Attributes:
     decay: "", "scalar" or "vector".
-    fixed: whether decays are constants, of which there is no gradient.
     rank: "", "delta" (`beta`) or "pair" (`read`, `write`).
     bonus: whether the state is read before the token (`bonus`).
     normalised: whether there is a normaliser (`mlstm`).
   """
 
   decay: str = ""
-  fixed: bool = False
   rank: str = ""
   bonus: bool = False
   normalised: bool = False
@@ -56,8 +54,7 @@ def chunkwise(s: costs.Sizes, family: Family) -> costs.Cost:
   products += chunk * chunk * V * (sums * term + solved * factor)
   products += chunk * K * V * (states * term + held * factor)
   if family.decay == "scalar":
-    again = (2 if family.fixed else 3) if s.gradient else 1
-    products += (chunk + 1) * chunk * chunk * again
+    products += (chunk + 1) * chunk * chunk * term
   if family.rank:
     levels = max(0, (chunk - 1).bit_length() - 1)
     products += 2 * levels * chunk**3 * (2 if s.gradient else 1)

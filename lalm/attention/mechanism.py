@@ -214,6 +214,7 @@ class Mechanism:
       rows: np.ndarray,
       *,
       causal: bool,
+      **gates: np.ndarray,
   ) -> np.ndarray:
     """Returns some rows of the output of one head, in float64.
 
@@ -223,6 +224,7 @@ class Mechanism:
       v: `[S, V]`.
       rows: `[R]` positions of queries.
       causal: as in the forms.
+      **gates: of this head, `[T]` where the gate is `[B, T, G]`.
 
     Returns:
       `[R, V]` float64.
@@ -230,7 +232,16 @@ class Mechanism:
     q, k, v = (np.asarray(x, np.float64) for x in (q, k, v))
     if self.rows is not None:
       return self.rows(q, k, v, np.asarray(rows), causal=causal)
-    return _rows_of_definition(self.definition, q, k, v, rows, causal)
+    given = {}
+    for name, x in gates.items():
+      x = np.asarray(x, np.float64)
+      layout = self.gates[name].shape
+      # A row of a causal mechanism depends on nothing after it.
+      if causal and "T" in layout:
+        x = x[: int(np.max(rows)) + 1]
+      alone = [i for i, axis in enumerate(layout) if axis in "BG"]
+      given[name] = np.expand_dims(x, tuple(alone))
+    return _rows_of_definition(self.definition, q, k, v, rows, causal, given)
 
 
 def takes_causal(form: contract.Form) -> bool:
@@ -243,7 +254,7 @@ def _array(result: Any) -> Any:
   return getattr(result, "out", result)
 
 
-def _rows_of_definition(definition, q, k, v, rows, causal) -> np.ndarray:
+def _rows_of_definition(definition, q, k, v, rows, causal, gates) -> np.ndarray:
   # A causal row depends on nothing after it; a full one on no other query.
   if causal:
     last = int(np.max(rows)) + 1
@@ -253,5 +264,6 @@ def _rows_of_definition(definition, q, k, v, rows, causal) -> np.ndarray:
   named = {"causal": causal} if takes_causal(definition) else {}
   with jax.enable_x64(True):
     arrays = (jnp.asarray(x)[None, :, None] for x in (q, k, v))
-    out = definition(*arrays, **named)
+    gates = {name: jnp.asarray(x) for name, x in gates.items()}
+    out = definition(*arrays, **gates, **named)
     return np.asarray(_array(out), np.float64)[0, rows, 0]

@@ -86,9 +86,8 @@ def _answer(arguments: Sequence[str], names: Sequence[str]) -> dict[str, Any]:
   catalogue = importlib.import_module(arguments[1])
   known = tuple(catalogue.names())
   mechanisms: dict[str, Any] = {}
-  every = [n for n in known if not getattr(catalogue.get(n), "gates", ())]
   for name in [
-      n for name in names for n in (every if name == "all" else [name])
+      n for name in names for n in (known if name == "all" else [name])
   ]:
     try:
       mechanism = catalogue.get(name)
@@ -110,11 +109,6 @@ def _answer(arguments: Sequence[str], names: Sequence[str]) -> dict[str, Any]:
 
 def _described(mechanism: Any) -> tuple[dict[str, bool], list[str]]:
   """Its forms, each with whether it takes a chunk, and the featured ones."""
-  if getattr(mechanism, "gates", ()):
-    raise ValueError(
-        f"gates: expected none, for a sweep gives q, k and v only, got"
-        f" {', '.join(mechanism.gates)}"
-    )
   forms = {name: _chunked(form) for name, form in mechanism.forms.items()}
   featured = list(mechanism.featured) or list(forms)
   if not forms or not set(featured) <= set(forms):

@@ -6,13 +6,14 @@ random directions and compared with central differences of the definition,
 
   <dL/dx, u> = (L(x + h u) - L(x - h u)) / 2h + O(h^2),   L = sum(cotangent out)
 
-for x in q, k, v. A causal mechanism's rows lie in a prefix of at most 2,048
-tokens, which is all the definition then has to be evaluated on; the compiled
-function runs at full length all the same, and beyond the prefix, and in every
-other head, its gradients must vanish.
+for x in q, k, v and the gates. A causal mechanism's rows lie in a prefix of at
+most 2,048 tokens, which is all the definition then has to be evaluated on; the
+compiled function runs at full length all the same, and beyond the prefix, and
+in every other head, its gradients must vanish.
 """
 
-from typing import Any, Callable, NamedTuple, Sequence
+import types
+from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 import numpy as np
 
@@ -21,15 +22,17 @@ from lalm.measure import tolerances
 ROWS = 64  # query rows recomputed
 PREFIX = 2048  # tokens at most, where causality allows a prefix
 _HEADS = 4  # (batch, head) pairs the rows are spread over
-_DIRECTIONS = 2  # for each of q, k, v
+_DIRECTIONS = 2  # for each of q, k, v and the gates
 # Small enough that no entry crosses a kink of a feature map (relu) in between,
 # large enough that float64 resolves the difference to 1e-8.
 _STEP = 1e-7
 _VANISHING = 0.01  # of the largest gradient's norm
 _ENTRIES = 2**24  # rows x keys of a definition evaluated at once: 128 MiB
 
-# The definition's rows: reference(q, k, v, rows, *, causal) of one head.
+# The definition's rows: reference(q, k, v, *gates, rows, causal=) of one head.
 Reference = Callable[..., np.ndarray]
+
+_LAYOUTS = {"q": "BTHK", "k": "BTGK", "v": "BTGV"}
 
 
 class Verdict(NamedTuple):
@@ -91,9 +94,25 @@ def _not_finite(
   return None
 
 
-def _one_head(array: np.ndarray, batch: int, head: int) -> np.ndarray:
-  """[B, T, H, D] -> [T, D] in float64."""
-  return np.asarray(array[batch, :, head], np.float64)
+class _Head(NamedTuple):
+  """Where one query head and the key head it reads stand in each array."""
+
+  batch: int
+  head: int
+  group: int
+
+  def where(self, layout: str, tokens: slice = slice(None)) -> Any:
+    """The index of the head's part of an array, "BTHK" for [B, T, H, K]."""
+    at = {"B": self.batch, "H": self.head, "G": self.head // self.group}
+    return tuple(
+        at.get(axis, tokens if axis == "T" else slice(None)) for axis in layout
+    )
+
+  def part(
+      self, array: np.ndarray, layout: str, tokens: slice = slice(None)
+  ) -> np.ndarray:
+    """[B, T, H, D] -> [T, D] in float64."""
+    return np.asarray(array[self.where(layout, tokens)], np.float64)
 
 
 def _heads(generator: np.random.Generator, q: np.ndarray) -> np.ndarray:
@@ -139,18 +158,20 @@ def check(
     causal: bool,
     seed: int | Sequence[int],
     device: str,
+    gates: Mapping[str, str] = types.MappingProxyType({}),
 ) -> Verdict:
   """The gate: calls what will be timed once and compares what it returns.
 
   Args:
     call: from None to [out]; if `backward`, from a cotangent of the output to
-      [out, dq, dk, dv].
-    inputs: q, k, v that it uses.
+      [out, dq, dk, dv, ...].
+    inputs: q, k, v and the gates that it uses.
     reference: the definition's rows of one head.
     backward: whether gradients are to be checked too.
     causal: whether query t sees the keys up to t only.
     seed: of rows, heads, cotangent and directions.
     device: `jax.default_backend()`, or "cpu" for another library there.
+    gates: name -> layout, as "BTG", of what follows q, k, v in `inputs`.
   """
   drawn = None
   if backward:
@@ -158,6 +179,7 @@ def check(
     drawn = probe(inputs, inputs[2], causal=causal, seed=seed)
   out, *gradients = call(drawn.cotangent if drawn else None)
   common: dict[str, Any] = {"causal": causal, "seed": seed, "device": device}
+  common["gates"] = gates
   verdict = check_forward(out, inputs, reference, **common)
   if drawn is None or verdict.status != "ok":
     return verdict
@@ -172,21 +194,25 @@ def check_forward(
     causal: bool,
     seed: int | Sequence[int],
     device: str = "cpu",
+    gates: Mapping[str, str] = types.MappingProxyType({}),
 ) -> Verdict:
   """Compares sampled rows of an output with the definition in float64.
 
   Args:
     out: [B, T, H, V], all of which must be finite.
-    inputs: q [B, T, H, K], k [B, S, Hk, K], v [B, S, Hk, V] as they were given.
+    inputs: q [B, T, H, K], k [B, S, G, K], v [B, S, G, V] and the gates as they
+      were given.
     reference: the definition's rows of one head.
     causal: whether query t sees the keys up to t only.
     seed: of the rows and heads.
     device: `jax.default_backend()` of the function.
+    gates: name -> layout of the gates.
 
   Returns:
     The verdict on 64 rows, or on all where there are fewer.
   """
-  q, k, v = inputs
+  q, k, v = inputs[:3]
+  layouts = [*_LAYOUTS.values(), *gates.values()]
   generator = np.random.default_rng(seed)
   tolerance = tolerances.forward(q.dtype.name, k.shape[1], device)
   bad = _not_finite({"out": out}, "rows", tolerance)
@@ -200,12 +226,9 @@ def check_forward(
   found, expected = [], []
   for batch, head in pairs:
     rows = _rows(generator, q.shape[1], ROWS // len(pairs))
-    single = [
-        _one_head(q, batch, head),
-        _one_head(k, batch, head // group),
-        _one_head(v, batch, head // group),
-    ]
-    found.append(_one_head(out, batch, head)[rows])
+    where = _Head(batch, head, group)
+    single = [where.part(x, layout) for x, layout in zip(inputs, layouts)]
+    found.append(where.part(out, "BTHV")[rows])
     expected.append(_definition(reference, single, rows, causal))
   relative = _rows_apart(np.stack(found), np.stack(expected))
   return _verdict("rows", relative, tolerance)
@@ -239,12 +262,12 @@ def probe(
   """Draws the cotangent with which a gradient is checked.
 
   Args:
-    inputs: q, k, v as they will be given.
+    inputs: q, k, v and the gates as they will be given.
     out: shape [B, T, H, V] and dtype of the output.
     causal: as given to the function.
     seed: of rows, head and values.
   """
-  q, k, _ = inputs
+  q, k = inputs[:2]
   generator = np.random.default_rng(seed)
   batch, head = (int(i) for i in _heads(generator, q)[0])
   length = min(k.shape[1], PREFIX) if causal else k.shape[1]
@@ -264,49 +287,48 @@ def check_backward(
     causal: bool,
     seed: int | Sequence[int],
     device: str = "cpu",
+    gates: Mapping[str, str] = types.MappingProxyType({}),
 ) -> Verdict:
   """Compares gradients for a probe with central differences in float64.
 
   Args:
-    gradients: dq, dk, dv for the cotangent of the probe.
-    inputs: q, k, v they were taken at.
+    gradients: dq, dk, dv and those of the gates for the probe's cotangent.
+    inputs: q, k, v and the gates they were taken at.
     drawn: from `probe`.
     reference: the definition's rows of one head.
     causal: as given to the function.
     seed: of the directions.
     device: `jax.default_backend()` of the function.
+    gates: name -> layout of the gates.
 
   Returns:
-    The verdict on the largest of the errors of dq, dk and dv, each relative to
-    the norm of its gradient, and of what should vanish and does not.
+    The verdict on the largest of the errors of the gradients, each relative to
+    its norm, and of what should vanish and does not.
   """
-  q, k, _ = inputs
+  q, k = inputs[:2]
+  layouts = {**_LAYOUTS, **gates}
   name, kind = q.dtype.name, "directional"
   tolerance = tolerances.directional(name, drawn.length, device)
-  named = dict(zip(("dq", "dk", "dv"), gradients))
+  named = {f"d{x}": array for x, array in zip(layouts, gradients)}
   bad = _not_finite(named, kind, tolerance)
   if bad:
     return bad
-  group = q.shape[2] // k.shape[2]
-  heads = (drawn.head, drawn.head // group, drawn.head // group)
-  single = [
-      _one_head(array, drawn.batch, head)[: drawn.length]
-      for array, head in zip(inputs, heads)
+  where = _Head(drawn.batch, drawn.head, q.shape[2] // k.shape[2])
+  tokens = slice(drawn.length)
+  of_head = lambda arrays: [
+      where.part(array, layout, tokens)
+      for array, layout in zip(arrays, layouts.values())
   ]
-  found = [
-      _one_head(array, drawn.batch, head)
-      for array, head in zip(gradients, heads)
-  ]
-  inside = [gradient[: drawn.length] for gradient in found]
+  single, inside = of_head(inputs), of_head(gradients)
   norms = [float(np.linalg.norm(gradient)) for gradient in inside]
   # A gradient that vanishes (one key: dq = dk = 0) is measured by the others.
   sizes = [max(norm, _VANISHING * max(norms)) or 1.0 for norm in norms]
   generator = np.random.default_rng(seed)
   differentiate = _differences(reference, single, drawn, causal)
   errors = []
-  for place, size in enumerate(sizes):
+  for place, (size, layout) in enumerate(zip(sizes, layouts.values())):
     error = _directional(differentiate, inside[place], place, generator)
-    leak = _outside(gradients[place], drawn, heads[place])
+    leak = _outside(gradients[place], where.where(layout, tokens))
     errors += [error / size, leak / size]
   # NumPy's maximum, for Python's may pass over a NaN.
   return _verdict(kind, float(np.max(errors)), tolerance)
@@ -352,8 +374,8 @@ def _directional(
   return float(np.sqrt(np.mean(squares)))
 
 
-def _outside(gradient: np.ndarray, drawn: Probe, head: int) -> float:
+def _outside(gradient: np.ndarray, inside: Any) -> float:
   """Norm of a gradient where it must vanish: later tokens, other heads."""
   rest = np.array(gradient, np.float32)
-  rest[drawn.batch, : drawn.length, head] = 0
+  rest[inside] = 0
   return float(np.linalg.norm(rest.ravel()))

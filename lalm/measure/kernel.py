@@ -44,7 +44,7 @@ class Compiled(NamedTuple):
   Attributes:
     program: the function before it was lowered.
     call: the compiled function.
-    inputs: q, k, v as NumPy arrays.
+    inputs: q, k, v and the gates as NumPy arrays.
     arguments: all its arguments, on the device.
     record: fields known so far.
   """
@@ -151,7 +151,8 @@ class Target:
         "lowering_seconds": None if loaded else middle - start,
         "compile_seconds": None if loaded else end - middle,
     }
-    inputs = points.inputs(point)
+    gates = map(np.asarray, points.gates(point, mechanism))
+    inputs = (*points.inputs(point), *gates)
     arguments = [jax.device_put(array) for array in inputs]
     if program.backward:
       arguments.append(jax.device_put(points.cotangent(point, program.out)))
@@ -272,13 +273,22 @@ def _gate(
     if cotangent is None:
       return [np.asarray(ready.run())]
     given = jax.device_put(cotangent)
-    results = ready.call(*ready.arguments[:3], given)
+    inputs = ready.arguments[: len(ready.program.inputs)]
+    results = ready.call(*inputs, given)
     return [np.asarray(array) for array in results]
+
+  gates = {name: gate.shape for name, gate in mechanism.gates.items()}
+
+  def reference(q, k, v, *rest, causal):
+    *values, rows = rest
+    named = dict(zip(gates, values))
+    return mechanism.reference(q, k, v, rows, causal=causal, **named)
 
   return error.check(
       call,
       ready.inputs,
-      mechanism.reference,
+      reference,
+      gates=gates,
       backward=ready.program.backward,
       causal=point["causal"],
       seed=seed,

@@ -1,8 +1,9 @@
 """From a point of a sweep to the function that is measured.
 
 A point is a dictionary: mechanism, form, pass, length, batch, heads, width,
-value_width, dtype, causal, chunk, corpus, seed. Its function returns `out` only
-(forward), or (out, dq, dk, dv) for a cotangent (forward_backward).
+value_width, dtype, causal, chunk, corpus, seed. Its function takes q, k, v and
+the mechanism's gates; it returns `out` only (forward), or (out, dq, dk, dv,
+...) for a cotangent (forward_backward).
 """
 
 import hashlib
@@ -27,8 +28,8 @@ class Program(NamedTuple):
 
   Attributes:
     function: of the arguments below, under `jax.jit`.
-    inputs: shapes of q, k, v.
-    backward: whether the cotangent is the fourth argument.
+    inputs: shapes of q, k, v and the gates.
+    backward: whether the cotangent is the last argument.
   """
 
   function: Any
@@ -51,10 +52,10 @@ def program(point: Point, mechanism: Any) -> Program:
 
   Args:
     point: what is measured.
-    mechanism: has `forms`, a mapping of names to functions.
+    mechanism: has `forms`, a mapping of names to functions, and `gates`.
 
   Raises:
-    ValueError: the form or the pass is unknown.
+    ValueError: the form or the pass is unknown, or the form is causal only.
   """
   form = mechanism.forms.get(point["form"])
   if form is None:
@@ -71,17 +72,19 @@ def program(point: Point, mechanism: Any) -> Program:
   if point.get("chunk"):
     keywords["chunk"] = point["chunk"]
 
-  def forward(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
-    result = form(q, k, v, **keywords)
+  def forward(
+      q: jax.Array, k: jax.Array, v: jax.Array, *gates: jax.Array
+  ) -> jax.Array:
+    named = dict(zip(mechanism.gates, gates))
+    result = form(q, k, v, **named, **keywords)
     return result[0] if isinstance(result, tuple) else result
 
-  def forward_backward(
-      q: jax.Array, k: jax.Array, v: jax.Array, cotangent: jax.Array
-  ) -> tuple[jax.Array, ...]:
-    out, pull = jax.vjp(forward, q, k, v)
+  def forward_backward(*arrays: jax.Array) -> tuple[jax.Array, ...]:
+    *inputs, cotangent = arrays
+    out, pull = jax.vjp(forward, *inputs)
     return out, *pull(cotangent)
 
-  inputs = _shapes(point)
+  inputs = (*_shapes(point), *jax.eval_shape(lambda: gates(point, mechanism)))
   backward = point["pass"] == "forward_backward"
   function = jax.jit(forward_backward if backward else forward)
   return Program(function, inputs, backward)
@@ -100,6 +103,16 @@ def inputs(point: Point) -> text.Inputs:
   return text.projected(
       point["corpus"], point["seed"], **{name: point[name] for name in names}
   )
+
+
+def gates(point: Point, mechanism: Any) -> tuple[jax.Array, ...]:
+  """Gates of a point: the mechanism's own random ones, in its order."""
+  names = ("batch", "length", "heads", "width", "value_width", "dtype")
+  if not mechanism.gates:
+    return ()
+  key = jax.random.key(point["seed"])
+  drawn = mechanism.inputs(key, **{name: point[name] for name in names})[1]
+  return tuple(drawn[name] for name in mechanism.gates)
 
 
 def cotangent(point: Point, out: jax.ShapeDtypeStruct) -> np.ndarray:

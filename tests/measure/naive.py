@@ -44,3 +44,4 @@ class Naive:
   forms: Mapping[str, Callable[..., Any]]
   reference: Callable[..., np.ndarray] = staticmethod(reference)
   cost: Callable[..., Any] | None = None
+  gates: Mapping[str, Any] = dataclasses.field(default_factory=dict)
