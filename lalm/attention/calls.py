@@ -128,6 +128,7 @@ def prepare(
     state: State | None,
     log_decay: Any,
     bonus: Any = None,
+    causal: bool = True,
     features: int | None = None,
     inside: Callable[[Tokens], Tokens] = lambda x: x,
     start: Callable[..., Any] | None = None,
@@ -144,6 +145,7 @@ def prepare(
     state: before the first token, zero if None.
     log_decay: `[G]`, `[B, T, G]` or `[B, T, G, K]`, or None.
     bonus: `[G, K]` or None.
+    causal: True.
     features: F, K if None.
     inside: see `Call`.
     start: `init` of the family, this one's if None.
@@ -153,8 +155,13 @@ def prepare(
     What its stretches share, the state before the first token, the tokens.
 
   Raises:
-    ValueError: a rank, dtype or axis the contract excludes.
+    ValueError: a rank, dtype or axis the contract excludes, or causal=False.
   """
+  if not causal:
+    raise ValueError(
+        f"causal: expected True, for a state that changes has no full form, got"
+        f" {causal}"
+    )
   sizes = shapes.check_qkv(q, k, v)
   shapes.check_scalar("scale", scale)
   batch, length = sizes["B"], sizes["T"]

@@ -41,6 +41,7 @@ def recurrent(
     k: jax.Array,
     v: jax.Array,
     *,
+    causal: bool = True,
     beta: jax.Array,
     log_decay: jax.Array | None = None,
     scale: float | jax.Array | None = None,
@@ -54,6 +55,7 @@ def recurrent(
     q: queries `[B, T, H, K]`.
     k: keys `[B, T, G, K]`; G divides H, head h reads key head h // (H / G).
     v: values `[B, T, G, V]`.
+    causal: True; there is no full form.
     beta: `[B, T, G]`, in [0, 1] for a step that does not overshoot.
     log_decay: at most 0: `[G]`, `[B, T, G]` or `[B, T, G, K]`, or None. A
       number above 0 lets the state grow, -inf gives NaN.
@@ -66,10 +68,10 @@ def recurrent(
     out `[B, T, H, V]` in v's dtype and the state after the last token.
 
   Raises:
-    ValueError: a rank, dtype or axis the contract excludes.
+    ValueError: a rank, dtype or axis the contract excludes, or causal=False.
   """
   call = _prepare(
-      q, k, v, beta, log_decay, scale, segment_ids, state, feature_map
+      q, k, v, beta, log_decay, scale, segment_ids, state, feature_map, causal
   )
   return calls.recurrent(transitions.token, *call)
 
@@ -80,6 +82,7 @@ def chunkwise(
     k: jax.Array,
     v: jax.Array,
     *,
+    causal: bool = True,
     beta: jax.Array,
     log_decay: jax.Array | None = None,
     scale: float | jax.Array | None = None,
@@ -98,7 +101,7 @@ def chunkwise(
   """
   shapes.check_positive("chunk", chunk)
   call = _prepare(
-      q, k, v, beta, log_decay, scale, segment_ids, state, feature_map
+      q, k, v, beta, log_decay, scale, segment_ids, state, feature_map, causal
   )
   return calls.chunkwise(transitions.chunk, *call, chunk=chunk)
 
@@ -128,7 +131,16 @@ def step(
 
 
 def _prepare(
-    q, k, v, beta, log_decay, scale, segment_ids, state, feature_map
+    q,
+    k,
+    v,
+    beta,
+    log_decay,
+    scale,
+    segment_ids,
+    state,
+    feature_map,
+    causal=True,
 ) -> tuple[calls.Call, Any, calls.Tokens]:
   """Checks the call; returns what the forms of `calls` take."""
   sizes = shapes.check_qkv(q, k, v)
@@ -149,4 +161,5 @@ def _prepare(
       scale=scale,
       segment_ids=segment_ids,
       state=state,
+      causal=causal,
   )

@@ -34,6 +34,7 @@ def recurrent(
     k: jax.Array,
     v: jax.Array,
     *,
+    causal: bool = True,
     log_decay: jax.Array,
     removal: jax.Array,
     rate: jax.Array,
@@ -47,6 +48,7 @@ def recurrent(
     q: queries `[B, T, H, K]`.
     k: keys `[B, T, G, K]`; G divides H, head h reads key head h // (H / G).
     v: values `[B, T, G, V]`.
+    causal: True; there is no full form.
     log_decay: log a_t, at most 0: `[G]`, `[B, T, G]` or `[B, T, G, K]`. A
       number above 0 lets the state grow, -inf gives NaN.
     removal: `[B, T, G, K]`, of any length; none is removed where it is 0.
@@ -59,9 +61,11 @@ def recurrent(
     out `[B, T, H, V]` in v's dtype and the state after the last token.
 
   Raises:
-    ValueError: a rank, dtype or axis the contract excludes.
+    ValueError: a rank, dtype or axis the contract excludes, or causal=False.
   """
-  call = _prepare(q, k, v, log_decay, removal, rate, scale, segment_ids, state)
+  call = _prepare(
+      q, k, v, log_decay, removal, rate, scale, segment_ids, state, causal
+  )
   return calls.recurrent(transitions.token, *call)
 
 
@@ -71,6 +75,7 @@ def chunkwise(
     k: jax.Array,
     v: jax.Array,
     *,
+    causal: bool = True,
     log_decay: jax.Array,
     removal: jax.Array,
     rate: jax.Array,
@@ -88,7 +93,9 @@ def chunkwise(
       between.
   """
   shapes.check_positive("chunk", chunk)
-  call = _prepare(q, k, v, log_decay, removal, rate, scale, segment_ids, state)
+  call = _prepare(
+      q, k, v, log_decay, removal, rate, scale, segment_ids, state, causal
+  )
   return calls.chunkwise(transitions.chunk, *call, chunk=chunk)
 
 
@@ -115,7 +122,7 @@ def step(
 
 
 def _prepare(
-    q, k, v, log_decay, removal, rate, scale, segment_ids, state
+    q, k, v, log_decay, removal, rate, scale, segment_ids, state, causal=True
 ) -> tuple[calls.Call, Any, calls.Tokens]:
   """Checks the call; returns what the forms of `calls` take."""
   sizes = shapes.check_qkv(q, k, v)
@@ -137,4 +144,5 @@ def _prepare(
       scale=scale,
       segment_ids=segment_ids,
       state=state,
+      causal=causal,
   )

@@ -37,6 +37,7 @@ def recurrent(
     k: jax.Array,
     v: jax.Array,
     *,
+    causal: bool = True,
     log_decay: jax.Array,
     bonus: jax.Array | None = None,
     scale: float | jax.Array | None = None,
@@ -49,6 +50,7 @@ def recurrent(
     q: queries `[B, T, H, K]`.
     k: keys `[B, T, G, K]`; G divides H, head h reads key head h // (H / G).
     v: values `[B, T, G, V]`.
+    causal: True; there is no full form.
     log_decay: log a_t, at most 0: `[G]`, `[B, T, G]` or `[B, T, G, K]`. A
       number above 0 lets the state grow, -inf gives NaN.
     bonus: u `[G, K]`.
@@ -60,7 +62,7 @@ def recurrent(
     out `[B, T, H, V]` in v's dtype and the state after the last token.
 
   Raises:
-    ValueError: a rank, dtype or axis the contract excludes.
+    ValueError: a rank, dtype or axis the contract excludes, or causal=False.
   """
   call = calls.prepare(
       q,
@@ -71,6 +73,7 @@ def recurrent(
       scale=scale,
       segment_ids=segment_ids,
       state=state,
+      causal=causal,
   )
   return calls.recurrent(transitions.token, *call)
 
@@ -81,6 +84,7 @@ def chunkwise(
     k: jax.Array,
     v: jax.Array,
     *,
+    causal: bool = True,
     log_decay: jax.Array,
     bonus: jax.Array | None = None,
     scale: float | jax.Array | None = None,
@@ -106,6 +110,7 @@ def chunkwise(
       scale=scale,
       segment_ids=segment_ids,
       state=state,
+      causal=causal,
   )
   return calls.chunkwise(transitions.chunk, *call, chunk=chunk)
 

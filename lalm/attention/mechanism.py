@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 import dataclasses
-import inspect
 from typing import Any, NamedTuple
 
 import jax
@@ -244,11 +243,6 @@ class Mechanism:
     return _rows_of_definition(self.definition, q, k, v, rows, causal, given)
 
 
-def takes_causal(form: contract.Form) -> bool:
-  """Whether a form may be full; the others are causal and say nothing."""
-  return "causal" in inspect.signature(form).parameters
-
-
 def _array(result: Any) -> Any:
   # A mechanism of one's own may return the array alone.
   return getattr(result, "out", result)
@@ -261,9 +255,8 @@ def _rows_of_definition(definition, q, k, v, rows, causal, gates) -> np.ndarray:
     q, k, v = q[:last], k[:last], v[:last]
   else:
     q, rows = q[rows], np.arange(len(rows))
-  named = {"causal": causal} if takes_causal(definition) else {}
   with jax.enable_x64(True):
     arrays = (jnp.asarray(x)[None, :, None] for x in (q, k, v))
     gates = {name: jnp.asarray(x) for name, x in gates.items()}
-    out = definition(*arrays, **gates, **named)
+    out = definition(*arrays, **gates, causal=causal)
     return np.asarray(_array(out), np.float64)[0, rows, 0]

@@ -130,6 +130,7 @@ def recurrent(
     k: jax.Array,
     v: jax.Array,
     *,
+    causal: bool = True,
     log_decay: jax.Array,
     log_input: jax.Array,
     scale: float | jax.Array | None = None,
@@ -142,6 +143,7 @@ def recurrent(
     q: queries `[B, T, H, K]`.
     k: keys `[B, T, G, K]`; G divides H, head h reads key head h // (H / G).
     v: values `[B, T, G, V]`.
+    causal: True; there is no full form.
     log_decay: of the forget gate, `[B, T, G]`, at most 0. A number above 0 lets
       the state grow, -inf gives NaN.
     log_input: of the input gate, `[B, T, G]`, any number.
@@ -153,9 +155,11 @@ def recurrent(
     out `[B, T, H, V]` in v's dtype and the state after the last token.
 
   Raises:
-    ValueError: a rank, dtype or axis the contract excludes.
+    ValueError: a rank, dtype or axis the contract excludes, or causal=False.
   """
-  call = _prepare(q, k, v, log_decay, log_input, scale, segment_ids, state)
+  call = _prepare(
+      q, k, v, log_decay, log_input, scale, segment_ids, state, causal
+  )
   return calls.recurrent(_token, *call)
 
 
@@ -165,6 +169,7 @@ def chunkwise(
     k: jax.Array,
     v: jax.Array,
     *,
+    causal: bool = True,
     log_decay: jax.Array,
     log_input: jax.Array,
     scale: float | jax.Array | None = None,
@@ -181,7 +186,9 @@ def chunkwise(
       between.
   """
   shapes.check_positive("chunk", chunk)
-  call = _prepare(q, k, v, log_decay, log_input, scale, segment_ids, state)
+  call = _prepare(
+      q, k, v, log_decay, log_input, scale, segment_ids, state, causal
+  )
   return calls.chunkwise(_chunk, *call, chunk=chunk)
 
 
@@ -207,7 +214,7 @@ def step(
 
 
 def _prepare(
-    q, k, v, log_decay, log_input, scale, segment_ids, state
+    q, k, v, log_decay, log_input, scale, segment_ids, state, causal=True
 ) -> tuple[calls.Call, Any, calls.Tokens]:
   """Checks the call; returns what the forms of `calls` take."""
   sizes = shapes.check_qkv(q, k, v)
@@ -229,4 +236,5 @@ def _prepare(
       scale=None,
       segment_ids=segment_ids,
       state=state,
+      causal=causal,
   )

@@ -14,7 +14,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from lalm.attention.mechanism import takes_causal
 from lalm.data import text
 from lalm.measure import environment
 
@@ -55,7 +54,7 @@ def program(point: Point, mechanism: Any) -> Program:
     mechanism: has `forms`, a mapping of names to functions, and `gates`.
 
   Raises:
-    ValueError: the form or the pass is unknown, or the form is causal only.
+    ValueError: the form or the pass is unknown.
   """
   form = mechanism.forms.get(point["form"])
   if form is None:
@@ -64,11 +63,7 @@ def program(point: Point, mechanism: Any) -> Program:
   if point["pass"] not in PASSES:
     known = ", ".join(PASSES)
     raise ValueError(f"pass: expected one of {known}, got {point['pass']!r}")
-  keywords: dict[str, Any] = {}
-  if takes_causal(form):
-    keywords["causal"] = point["causal"]
-  elif not point["causal"]:
-    raise ValueError(f"causal: {point['mechanism']} is causal only, got False")
+  keywords: dict[str, Any] = {"causal": point["causal"]}
   if point.get("chunk"):
     keywords["chunk"] = point["chunk"]
 

@@ -14,12 +14,16 @@ import pytest
 from lalm.attention import catalogue
 from tests.attention import cases
 from tests.attention import subject
+from tests.attention.bounds import forward
+from tests.oracles.compare import assert_close
 
 CHUNK = 8
 CASE = cases.Case(
     "bits", length=5 * CHUNK, batch=3, heads=4, kv_heads=2, width=8,
     value_width=6, chunk=CHUNK, dtype="float32",
 )  # fmt: skip
+# Where the last chunk is filled, XLA compiles these feature maps otherwise.
+TO_ROUNDING = ("performer", "dpfp")
 FORMS = pytest.mark.forms("chunkwise")
 
 
@@ -63,7 +67,11 @@ def test_what_follows_a_prefix_does_not_touch_it(mechanism, form, prefix):
   inputs = _inputs(mechanism)
   whole, _ = _run(mechanism, form, *inputs)
   alone, _ = _run(mechanism, form, *subject.part(inputs, 0, prefix))
-  _equal(whole[:, :prefix], alone)
+  if prefix % CHUNK and mechanism in TO_ROUNDING:
+    bound = forward(CASE.dtype, CASE.length)
+    assert_close(whole[:, :prefix], alone, bound)
+  else:
+    _equal(whole[:, :prefix], alone)
 
 
 @FORMS

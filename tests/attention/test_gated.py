@@ -1,0 +1,128 @@
+"""Gates: what they may be, and what happens at their ends."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lalm.attention import catalogue
+from lalm.attention import triangular
+from tests.attention import cases
+from tests.attention import subject
+from tests.attention.bounds import backward
+from tests.attention.bounds import forward
+from tests.oracles.compare import assert_close
+
+GATED = [name for name in catalogue.names() if catalogue.get(name).gates]
+DECAYING = [n for n in GATED if "log_decay" in catalogue.get(n).gates]
+CASE = cases.Case(
+    "gates", length=70, batch=1, heads=2, width=8, chunk=32, dtype="float32"
+)
+
+
+def _extreme(shape, kind):
+  generator = np.random.default_rng(8)
+  if kind == "mixed":
+    values = np.array([0.0, -100.0, -0.01, -3.0])
+    return values[generator.integers(0, 4, shape)]
+  return np.full(shape, float(kind))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        pytest.param(
+            name,
+            kind,
+            marks=()
+            if kind == "mixed" and name in ("mamba2", "gla", "kda")
+            else pytest.mark.slow,
+        )
+        for name in DECAYING
+        for kind in ("0", "-100", "mixed")
+    ],
+)
+def test_extreme_decays_are_exact_and_their_gradients_too(name, kind):
+  arrays, gates, _ = cases.make(name, CASE)
+  decay = _extreme(gates["log_decay"].shape, kind).astype(np.float32)
+  gates = {**gates, "log_decay": decay}
+  weights = subject.cotangent(CASE)
+
+  def results(form, case, dtype):
+    place = jax.tree.map(lambda x: np.asarray(x, dtype), (arrays, gates))
+
+    def loss(place):
+      out, _ = subject.apply(name, form, case, (*place, None))
+      return jnp.sum(out * weights.astype(dtype)), out
+
+    (_, out), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(place)
+    return out, gradient
+
+  out, gradient = results("chunkwise", CASE, np.float32)
+  expected = subject.oracle(name, CASE, (arrays, gates, None))
+  assert_close(out, expected, forward("float32", CASE.length))
+  wide = subject.widened(CASE)
+  with jax.enable_x64(True):
+    _, exact = results(subject.definition(name), wide, np.float64)
+  for mine, theirs in zip(
+      jax.tree.leaves(gradient), jax.tree.leaves(exact), strict=True
+  ):
+    if np.max(np.abs(theirs)) < 1e-40:  # below what float32 can hold
+      np.testing.assert_array_less(np.abs(mine), 1e-37)
+    else:
+      assert_close(mine, theirs, backward("float32", CASE.length))
+
+
+@pytest.mark.parametrize("name", GATED)
+@pytest.mark.parametrize("form", ("recurrent", "chunkwise"))
+def test_a_gate_of_another_shape_is_named(name, form):
+  mechanism = catalogue.get(name)
+  arrays, gates = mechanism.inputs(jax.random.key(0), length=6)
+  for gate, x in gates.items():
+    for wrong in (x[..., None], x[..., :0], np.float32(0.5), [0.1]):
+      with pytest.raises(ValueError, match=f"{gate}: expected .* got"):
+        mechanism.forms[form](*arrays, **{**gates, gate: wrong})
+    whole = jnp.zeros(x.shape, jnp.int32)
+    with pytest.raises(ValueError, match=f"{gate}: expected a floating dtype"):
+      mechanism.forms[form](*arrays, **{**gates, gate: whole})
+
+
+@pytest.mark.parametrize("name", GATED)
+@pytest.mark.parametrize("form", ("recurrent", "chunkwise"))
+def test_a_full_form_that_cannot_be_is_refused(name, form):
+  mechanism = catalogue.get(name)
+  arrays, gates = mechanism.inputs(jax.random.key(0), length=6)
+  with pytest.raises(ValueError, match="causal: expected True"):
+    mechanism.forms[form](*arrays, causal=False, **gates)
+
+
+@pytest.mark.parametrize("size", (1, 2, 3, 8, 13, 32))
+def test_the_inverse_is_the_inverse_where_all_rows_are_equal(size):
+  """N is all ones below the diagonal: the inverse is bidiagonal."""
+  N = np.tril(np.ones((1, size, size), np.float32), -1)
+  expected = np.eye(size) - np.eye(size, k=-1)
+  got = triangular.inverse(N, jax.lax.Precision.HIGHEST)[0]
+  np.testing.assert_array_equal(got, expected)
+
+
+@pytest.mark.parametrize("size", (1, 5, 32))
+def test_a_solution_solves_and_so_do_its_derivatives(size):
+  generator = np.random.default_rng(3)
+  with jax.enable_x64(True):
+    N = np.tril(generator.standard_normal((2, size, size)), -1) / size
+    b = generator.standard_normal((2, size, 3))
+    dense = lambda N, b: jnp.linalg.solve(jnp.eye(size) + jnp.tril(N, -1), b)
+    ours = lambda N, b: triangular.solve(N, b, jax.lax.Precision.HIGHEST)
+    place, along = (N, b), (np.tril(generator.random(N.shape), -1), b + 1)
+    for function in (
+        lambda f: jax.jvp(f, place, along),
+        lambda f: jax.jvp(lambda *x: jax.jvp(f, x, along)[1], place, along),
+        lambda f: jax.tree.map(
+            lambda x: jnp.tril(x, -1) if x.shape[-1] == size else x,
+            jax.grad(lambda *x: jnp.sum(jnp.sin(f(*x))), (0, 1))(*place),
+        ),
+    ):
+      for a, e in zip(
+          jax.tree.leaves(function(ours)), jax.tree.leaves(function(dense))
+      ):
+        np.testing.assert_allclose(a, e, 1e-9, 1e-9)
