@@ -146,6 +146,8 @@ def check_like(name: str, got: Any, expected: Any) -> None:
   """
   check_state(name, got, type(expected))
   for field, want, have in zip(expected._fields, expected, got):
+    if not hasattr(have, "shape") or not hasattr(have, "dtype"):
+      raise ValueError(f"{name}.{field}: expected an array, got {type(have)}")
     if tuple(have.shape) != tuple(want.shape):
       raise ValueError(
           f"{name}.{field}: expected shape {tuple(want.shape)}, got"

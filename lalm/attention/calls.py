@@ -98,6 +98,9 @@ class Call(NamedTuple):
     """
     batch, groups = x.k.shape[0], self.sizes["G"]
     x = self.inside(jax.tree.map(self._widen, x))
+    if x.log_decay is not None:
+      # exp(-1e6) is 0 as exp(-inf) is, but sums of it are numbers.
+      x = x._replace(log_decay=jnp.maximum(x.log_decay, -1e6))
     if real is not None:
       # Padding neither decays nor writes.
       keep = lambda y: jnp.where(real.reshape(1, -1, *[1] * (y.ndim - 2)), y, 0)
@@ -149,7 +152,8 @@ def prepare(
     features: F, K if None.
     inside: see `Call`.
     start: `init` of the family, this one's if None.
-    **gates: `beta` `[B, T, G]`, or `read` and `write` `[B, T, G, K]`.
+    **gates: `beta` or `log_input` `[B, T, G]`, or `read` and `write`
+      `[B, T, G, K]`.
 
   Returns:
     What its stretches share, the state before the first token, the tokens.
@@ -174,7 +178,8 @@ def prepare(
   if bonus is not None:
     shapes.check_gate("bonus", bonus, sizes, ("GK",))
   if log_decay is not None:
-    shapes.check_gate("log_decay", log_decay, sizes, ("G", "BTG", "BTGK"))
+    of_keys = {**sizes, "K": features or sizes["K"]}
+    shapes.check_gate("log_decay", log_decay, of_keys, ("G", "BTG", "BTGK"))
     if log_decay.ndim == 1:
       log_decay = jnp.broadcast_to(log_decay, (batch, length, sizes["G"]))
   wide = contract.accumulator(q.dtype, k.dtype, v.dtype)

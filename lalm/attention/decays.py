@@ -50,13 +50,15 @@ class Unit:
     s = jnp.arange(y.shape[1])
     t = s[:, None]
     seen = s < t if strict or before else s <= t
+    rows = x.shape[1]
     scores = self._product("ltf,lsf->lts", x, y)
-    weights = jnp.where(seen, self._weights(before), jnp.zeros((), x.dtype))
-    return scores * tile(weights, x.shape[1])
+    # Masked by choice, for 0 times what a later token overflows to is NaN.
+    scores = jnp.where(tile(seen, rows), scores, 0)
+    weights = self._weights(before)
+    return scores if weights is None else scores * tile(weights, rows)
 
   def _weights(self, before: bool) -> Any:
     del before
-    return 1.0
 
 
 class Scalar(Unit):
@@ -64,7 +66,7 @@ class Scalar(Unit):
 
   def __init__(self, g: jax.Array, product: Callable):
     super().__init__(product)
-    self._start, self._between = sums(g, product)
+    self._start, self._between = cumulative(g)
 
   def start(self, x, before=False):
     sums = self._start[:, :-1] if before else self._start[:, 1:]
@@ -143,7 +145,7 @@ class Vector:
     return below.swapaxes(1, 2)
 
 
-def sums(g: jax.Array, product: Callable) -> tuple[jax.Array, jax.Array]:
+def cumulative(g: jax.Array) -> tuple[jax.Array, jax.Array]:
   """Returns sums of log-decays `[L, C]` up to each token t = -1, ..., C - 1.
 
   Returns:
@@ -154,7 +156,10 @@ def sums(g: jax.Array, product: Callable) -> tuple[jax.Array, jax.Array]:
   upto = jnp.arange(g.shape[1] + 1)[:, None] > r
   upto = jnp.where(upto, g[:, None, :], 0)
   after = (r[:, None] > r).astype(g.dtype)
-  return upto.sum(axis=-1), product("ltr,rs->lts", upto, after)
+  # An exponent is summed in full, whatever the precision of other products.
+  highest = jax.lax.Precision.HIGHEST
+  between = jnp.einsum("ltr,rs->lts", upto, after, precision=highest)
+  return upto.sum(axis=-1), between
 
 
 def of(g: jax.Array | None, product: Callable) -> Any:

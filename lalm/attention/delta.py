@@ -6,8 +6,7 @@
 where q and k stand for phi(q) and phi(k), of unit length by default: what the
 state holds for k_t is replaced by v_t, wholly where beta_t = 1. D_t is 1
 (DeltaNet), a decay exp(log_decay_t) a token (Gated DeltaNet) or a vector
-(KDA). DeltaProduct takes r such steps a token: k `[B, T, r, G, K]`, v
-`[B, T, r, G, V]`, beta `[B, T, r, G]`, a token decays before its first step.
+(KDA), `[B, T, G, F]` where a feature map makes F of K.
 
 | form      | products (a head)                         | beyond inputs      |
 |-----------|-------------------------------------------|--------------------|
@@ -17,7 +16,7 @@ state holds for k_t is replaced by v_t, wholly where beta_t = 1. D_t is 1
 
 The system of a chunk is solved by 2 (log2 C - 1) products of C x C matrices.
 Sources: Schlag et al. 2021 (arXiv 2102.11174), Yang et al. 2024 (2406.06484 and
-2412.06464), Kimi Team 2025 (2510.26692), Siems et al. 2025 (2502.10297).
+2412.06464), Kimi Team 2025 (2510.26692).
 """
 
 from typing import Any
@@ -58,7 +57,7 @@ def recurrent(
     causal: True; there is no full form.
     beta: `[B, T, G]`, in [0, 1] for a step that does not overshoot.
     log_decay: at most 0: `[G]`, `[B, T, G]` or `[B, T, G, K]`, or None. A
-      number above 0 lets the state grow, -inf gives NaN.
+      number above 0 lets the state grow.
     scale: multiplies the output, 1 if None.
     segment_ids: integers `[B, T]`, non-decreasing: packed documents.
     state: the sum over earlier tokens.
@@ -148,7 +147,8 @@ def _prepare(
   count = features.feature_width(feature_map, sizes["K"])
 
   def inside(x: calls.Tokens) -> calls.Tokens:
-    return x._replace(q=feature_map(x.q), k=feature_map(x.k))
+    phi = lambda y: feature_map(y).astype(y.dtype)
+    return x._replace(q=phi(x.q), k=phi(x.k))
 
   return calls.prepare(
       q,

@@ -50,7 +50,7 @@ def recurrent(
     v: values `[B, T, G, V]`.
     causal: True; there is no full form.
     log_decay: log a_t, at most 0: `[G]`, `[B, T, G]` or `[B, T, G, K]`. A
-      number above 0 lets the state grow, -inf gives NaN.
+      number above 0 lets the state grow.
     removal: `[B, T, G, K]`, of any length; none is removed where it is 0.
     rate: `[B, T, G, K]`, in [0, 1] for a step that does not overshoot.
     scale: multiplies the output, 1 if None.
@@ -126,6 +126,8 @@ def _prepare(
 ) -> tuple[calls.Call, Any, calls.Tokens]:
   """Checks the call; returns what the forms of `calls` take."""
   sizes = shapes.check_qkv(q, k, v)
+  if log_decay is None:
+    raise ValueError("log_decay: expected an array, got None")
   shapes.check_gate("removal", removal, sizes, ("BTGK",))
   shapes.check_gate("rate", rate, sizes, ("BTGK",))
 

@@ -55,9 +55,12 @@ def _taylor(x: jax.Array) -> jax.Array:
 
 
 def _unit(x: jax.Array) -> jax.Array:
-  square = jnp.sum(x * x, axis=-1, keepdims=True)
-  seen = square > 0
-  return jnp.where(seen, x * jax.lax.rsqrt(jnp.where(seen, square, 1)), 0)
+  # The result does not depend on the factor, which keeps squares in range.
+  most = jax.lax.stop_gradient(jnp.max(jnp.abs(x), axis=-1, keepdims=True))
+  seen = most > 0
+  y = x / jnp.where(seen, most, 1)
+  square = jnp.sum(y * y, axis=-1, keepdims=True)
+  return jnp.where(seen, y * jax.lax.rsqrt(jnp.where(seen, square, 1)), 0)
 
 
 elu_plus_one = jax.tree_util.Partial(_elu_plus_one)
@@ -120,6 +123,9 @@ def favor(
   factors, exp(w . y - |y|^2 / 2) (positive), also those of -w (hyperbolic),
   or exp(|y|^2 / 2) (cos(w . y), sin(w . y)) (trigonometric).
 
+  Where |y|^2 / 2 is beyond about 80, float32 features are zero (trigonometric:
+  infinite), and so are outputs.
+
   Args:
     key: a `jax.random.key`.
     width: K.
@@ -176,6 +182,11 @@ _FAVOR = {
 
 
 def _project(x: jax.Array, weights: jax.Array) -> jax.Array:
+  if x.shape[-1] != weights.shape[0]:
+    raise ValueError(
+        f"feature_map: expected a width of {weights.shape[0]}, for which it was"
+        f" made, got {x.shape[-1]}"
+    )
   weights = weights.astype(x.dtype)
   return jnp.matmul(x, weights, precision=jax.lax.Precision.HIGHEST)
 

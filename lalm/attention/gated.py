@@ -10,7 +10,7 @@ read before the token, and the token beside it:
 
 | form      | products (a head)                          | beyond inputs      |
 |-----------|--------------------------------------------|--------------------|
-| recurrent | 4 T K V                                    | T V + T / C states |
+| recurrent | 4 T K V, with a bonus 6 T K V              | T V + T / C states |
 | chunkwise | 2 T (C K + C V + 2 K V), scalar also C^2   | T V + T / C states |
 | step      | 4 K V a token                              | K V                |
 
@@ -52,7 +52,7 @@ def recurrent(
     v: values `[B, T, G, V]`.
     causal: True; there is no full form.
     log_decay: log a_t, at most 0: `[G]`, `[B, T, G]` or `[B, T, G, K]`. A
-      number above 0 lets the state grow, -inf gives NaN.
+      number above 0 lets the state grow.
     bonus: u `[G, K]`.
     scale: multiplies the output, 1 if None.
     segment_ids: integers `[B, T]`, non-decreasing: packed documents.
@@ -64,6 +64,7 @@ def recurrent(
   Raises:
     ValueError: a rank, dtype or axis the contract excludes, or causal=False.
   """
+  _check(log_decay)
   call = calls.prepare(
       q,
       k,
@@ -101,6 +102,7 @@ def chunkwise(
       between.
   """
   shapes.check_positive("chunk", chunk)
+  _check(log_decay)
   call = calls.prepare(
       q,
       k,
@@ -132,6 +134,7 @@ def step(
   Arguments, result and errors as in `recurrent`.
   """
   shapes.check_one_token(q, k)
+  _check(log_decay)
   call = calls.prepare(
       q,
       k,
@@ -143,3 +146,9 @@ def step(
       state=state,
   )
   return calls.step(transitions.token, *call)
+
+
+def _check(log_decay: jax.Array | None) -> None:
+  """Raises ValueError without decays, which only `delta` may do without."""
+  if log_decay is None:
+    raise ValueError("log_decay: expected an array, got None")

@@ -91,7 +91,7 @@ def _chunk(
   """T tokens of (1): the state after them and their outputs `[L, R T, V]`."""
   product = functools.partial(jnp.einsum, precision=precision)
   S, z, m, segment = state
-  start, between = decays.sums(x.log_decay, product)
+  start, between = decays.cumulative(x.log_decay)
   logs = between[:, 1:] + x.log_input[:, None]
   length = x.k.shape[1]
   seen = jnp.tril(jnp.ones((length, length), bool))
@@ -106,7 +106,8 @@ def _chunk(
   W = jnp.exp(logs - m[..., None])
   held = jnp.exp(held - m)
   rows = x.q.shape[1]
-  scores = product("ltk,lsk->lts", x.q, x.k) * decays.tile(W, rows)
+  scores = product("ltk,lsk->lts", x.q, x.k)
+  scores = jnp.where(decays.tile(seen, rows), scores, 0) * decays.tile(W, rows)
   q = x.q * decays.tile(held[..., None], rows)
   num = product("ltk,lkv->ltv", q, S) + product("lts,lsv->ltv", scores, x.v)
   den = product("ltk,lk->lt", q, z) + scores.sum(axis=-1)
@@ -145,7 +146,7 @@ def recurrent(
     v: values `[B, T, G, V]`.
     causal: True; there is no full form.
     log_decay: of the forget gate, `[B, T, G]`, at most 0. A number above 0 lets
-      the state grow, -inf gives NaN.
+      the state grow.
     log_input: of the input gate, `[B, T, G]`, any number.
     scale: multiplies q, 1 if None.
     segment_ids: integers `[B, T]`, non-decreasing: packed documents.

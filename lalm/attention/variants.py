@@ -102,6 +102,8 @@ def hgrn2(form: contract.Form) -> contract.Form:
   def call(
       q: jax.Array, k: jax.Array, v: jax.Array, **gates: Any
   ) -> contract.Result:
+    if gates.get("log_decay") is not None:
+      raise ValueError("log_decay: expected none, for k holds it, got one")
     shapes.check_array("k", k, "BTGK")
     k = k.astype(contract.accumulator(k.dtype))
     gates["log_decay"] = jax.nn.log_sigmoid(k)

@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 
 from lalm.attention import catalogue
+from lalm.attention import features
+from lalm.attention import gated
+from lalm.attention import linear
 from lalm.attention import triangular
 from tests.attention import cases
 from tests.attention import subject
@@ -71,6 +74,82 @@ def test_extreme_decays_are_exact_and_their_gradients_too(name, kind):
       np.testing.assert_array_less(np.abs(mine), 1e-37)
     else:
       assert_close(mine, theirs, backward("float32", CASE.length))
+
+
+@pytest.mark.parametrize("name", ("mamba2", "mlstm", "gla", "kda"))
+def test_a_closed_gate_forgets_all(name):
+  arrays, gates, _ = cases.make(name, CASE)
+  decay = np.array(gates["log_decay"])
+  decay[:, 40] = -np.inf
+  mechanism = catalogue.get(name)
+  for form in ("recurrent", "chunkwise"):
+
+    def loss(place):
+      arrays, gates = place
+      out = mechanism.forms[form](*arrays, **gates).out
+      return jnp.sum(out[:, 40:]), out
+
+    place = (arrays, {**gates, "log_decay": decay})
+    run = jax.jit(jax.value_and_grad(loss, has_aux=True))
+    (_, out), (of_arrays, _) = run(place)
+    expected = subject.oracle(name, CASE, (*place, None))
+    assert_close(out, expected, forward("float32", CASE.length))
+    for leaf in of_arrays:
+      np.testing.assert_array_equal(leaf[:, :40], 0)
+
+
+@pytest.mark.parametrize("name", ("mamba2", "mlstm", "gla", "deltanet"))
+def test_what_overflows_later_leaves_earlier_outputs_alone(name):
+  (q, k, v), gates, _ = cases.make(name, CASE)
+  q, k = 1e20 * q, np.array(k)
+  k[:, -1] *= 1e20
+  call = catalogue.get(name).forms["chunkwise"]
+  out = call(q, k, v, **gates).out
+  assert np.all(np.isfinite(out[:, :-1]))
+
+
+@pytest.mark.parametrize("size", (1e-30, 1e-14, 1.0, 1e30))
+def test_unit_vectors_are_of_length_one_at_any_scale(size):
+  x = np.float32(size) * np.float32([3.0, 4.0, 0.0])
+  np.testing.assert_allclose(features.unit(x), [0.6, 0.8, 0.0], 1e-6)
+  got = jax.jacobian(features.unit)(jnp.asarray(x))
+  exact = (np.eye(3) - np.outer([0.6, 0.8, 0], [0.6, 0.8, 0])) / (5 * size)
+  np.testing.assert_allclose(got, exact, 1e-5, 1e-6 / size)
+
+
+def test_what_a_family_cannot_take_is_named():
+  (q, k, v), gates = catalogue.get("kda").inputs(jax.random.key(0), length=4)
+  decay, beta = gates["log_decay"], gates["beta"]
+  wide = catalogue.get("kda").forms["chunkwise"]
+  for call, words in (
+      (lambda: gated.chunkwise(q, k, v, log_decay=None), "log_decay"),
+      (
+          lambda: wide(
+              q, k, v, beta=beta, log_decay=decay, feature_map=features.dpfp()
+          ),
+          "log_decay",
+      ),
+      (
+          lambda: catalogue.get("hgrn2").forms["step"](
+              q, k, v, log_decay=decay
+          ),
+          "log_decay",
+      ),
+      (
+          lambda: linear.parallel(
+              q, k, v, feature_map=features.hedgehog(jnp.eye(3))
+          ),
+          "feature_map",
+      ),
+      (
+          lambda: gated.recurrent(
+              q, k, v, log_decay=decay, state=gated.State(None, None)
+          ),
+          "state.S",
+      ),
+  ):
+    with pytest.raises(ValueError, match=f"{words}: expected .* got"):
+      call()
 
 
 @pytest.mark.parametrize("name", GATED)

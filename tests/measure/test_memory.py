@@ -38,7 +38,8 @@ def test_a_known_allocation_is_seen(mebibytes):
   call()
   found = memory.peak(call)
   assert found.method == "VmHWM"
-  assert abs(found.bytes / _MIB - mebibytes) < 4
+  # Other threads of the process allocate too, more in a longer time.
+  assert abs(found.bytes / _MIB - mebibytes) < 4 + 0.05 * mebibytes
 
 
 @_LINUX
