@@ -102,7 +102,6 @@ class Call(NamedTuple):
       # exp(-1e6) is 0 as exp(-inf) is, but sums of it are numbers.
       x = x._replace(log_decay=jnp.maximum(x.log_decay, -1e6))
     if real is not None:
-      # Padding neither decays nor writes.
       keep = lambda y: jnp.where(real.reshape(1, -1, *[1] * (y.ndim - 2)), y, 0)
       still = dict(k=x.k, log_decay=x.log_decay, beta=x.beta, write=x.write)
       x = x._replace(**jax.tree.map(keep, still))

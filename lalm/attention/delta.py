@@ -8,13 +8,16 @@ state holds for k_t is replaced by v_t, wholly where beta_t = 1. D_t is 1
 (DeltaNet), a decay exp(log_decay_t) a token (Gated DeltaNet) or a vector
 (KDA), `[B, T, G, F]` where a feature map makes F of K.
 
-| form      | products (a head)                         | beyond inputs      |
-|-----------|-------------------------------------------|--------------------|
-| recurrent | 6 T K V                                   | T V + T / C states |
-| chunkwise | 2 T (2 C K + 2 C V + 3 K V), solve 2 C^2  | T V + T / C states |
-| step      | 6 K V a token                             | K V                |
+| form      | products (a head)                     | beyond inputs           |
+|-----------|---------------------------------------|-------------------------|
+| recurrent | 6 T K V                               | T V, grads T / C states |
+| chunkwise | 2 T (2 C K + 2 C V + 3 K V + 2 m C^2) | T V, grads T / C states |
+| step      | 6 K V a token                         | K V                     |
 
-The system of a chunk is solved by 2 (log2 C - 1) products of C x C matrices.
+m = ceil(log2 C) - 1 steps solve the system of a chunk. Scalar decays add C^2 to
+the bracket; with vector decays a pair below the diagonal is made once, K (C -
+1) / 2 in place of each C K (`gated_costs`).
+
 Sources: Schlag et al. 2021 (arXiv 2102.11174), Yang et al. 2024 (2406.06484 and
 2412.06464), Kimi Team 2025 (2510.26692).
 """

@@ -6,11 +6,13 @@
 with a_t = exp(log_decay_t) and r_t = removal_t / |removal_t|: the direction r_t
 is read from the state and a share of it, of its own for each feature, removed.
 
-| form      | products (a head)                         | beyond inputs      |
-|-----------|-------------------------------------------|--------------------|
-| recurrent | 8 T K V                                   | T V + T / C states |
-| chunkwise | 2 T (4 C K + 4 C V + 4 K V), solve 2 C^2  | T V + T / C states |
-| step      | 8 K V a token                             | K V                |
+| form      | products (a head)                     | beyond inputs           |
+|-----------|---------------------------------------|-------------------------|
+| recurrent | 8 T K V                               | T V, grads T / C states |
+| chunkwise | 2 T (2 C K + 4 C V + 4 K V + 2 m C^2) | T V, grads T / C states |
+| step      | 8 K V a token                         | K V                     |
+
+m = ceil(log2 C) - 1 steps solve the system of a chunk (`gated_costs`).
 """
 
 from typing import Any

@@ -1,7 +1,7 @@
 """Feature maps phi of linear attention, `[..., K]` to `[..., F]`.
 
 A map is a `jax.tree_util.Partial`: its arrays are traced and differentiated,
-its code is static. A score phi(q) . phi(k) stands in for exp(q . k).
+its code is static. A score is phi(q) . phi(k); some stand in for exp(q . k).
 
 | map          | phi(x), element-wise  | range  | source               |
 |--------------|-----------------------|--------|----------------------|

@@ -8,11 +8,14 @@ read before the token, and the token beside it:
 
     o_t = scale (S_{t-1} + Diag(u) k_t v_t^T)^T q_t                       (2)
 
-| form      | products (a head)                          | beyond inputs      |
-|-----------|--------------------------------------------|--------------------|
-| recurrent | 4 T K V, with a bonus 6 T K V              | T V + T / C states |
-| chunkwise | 2 T (C K + C V + 2 K V), scalar also C^2   | T V + T / C states |
-| step      | 4 K V a token                              | K V                |
+| form      | products (a head)             | beyond inputs           |
+|-----------|-------------------------------|-------------------------|
+| recurrent | 4 T K V, with a bonus 6 T K V | T V, grads T / C states |
+| chunkwise | 2 T (C K + C V + 2 K V)       | T V, grads T / C states |
+| step      | 4 K V a token                 | K V                     |
+
+Scalar decays add C^2 to the bracket; with vector decays a pair below the
+diagonal is made once, K (C - 1) / 2 in place of C K (`gated_costs`).
 
 Sources: Sun et al. 2023 (arXiv 2307.08621), Qin et al. 2024 (2401.04658), Dao
 and Gu 2024 (2405.21060), Yang et al. 2023 (2312.06635), Qin et al. 2024

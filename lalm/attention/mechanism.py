@@ -104,7 +104,7 @@ class Mechanism:
       heads: H = G.
       width: K.
       value_width: V, K if None.
-      dtype: of q, k and v.
+      dtype: of q, k, v and the gates.
     """
     value_width = width if value_width is None else value_width
     sizes = dict(B=batch, T=length, H=heads, G=heads, K=width, V=value_width)

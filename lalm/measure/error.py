@@ -111,7 +111,7 @@ class _Head(NamedTuple):
   def part(
       self, array: np.ndarray, layout: str, tokens: slice = slice(None)
   ) -> np.ndarray:
-    """[B, T, H, D] -> [T, D] in float64."""
+    """The head's part in float64: `[T, D]` of `[B, T, H, D]`."""
     return np.asarray(array[self.where(layout, tokens)], np.float64)
 
 
