@@ -67,18 +67,7 @@ def recurrent(
   Raises:
     ValueError: a rank, dtype or axis the contract excludes, or causal=False.
   """
-  _check(log_decay)
-  call = calls.prepare(
-      q,
-      k,
-      v,
-      log_decay=log_decay,
-      bonus=bonus,
-      scale=scale,
-      segment_ids=segment_ids,
-      state=state,
-      causal=causal,
-  )
+  call = _prepare(q, k, v, log_decay, bonus, scale, segment_ids, state, causal)
   return calls.recurrent(transitions.token, *call)
 
 
@@ -105,18 +94,7 @@ def chunkwise(
       between.
   """
   shapes.check_positive("chunk", chunk)
-  _check(log_decay)
-  call = calls.prepare(
-      q,
-      k,
-      v,
-      log_decay=log_decay,
-      bonus=bonus,
-      scale=scale,
-      segment_ids=segment_ids,
-      state=state,
-      causal=causal,
-  )
+  call = _prepare(q, k, v, log_decay, bonus, scale, segment_ids, state, causal)
   return calls.chunkwise(transitions.chunk, *call, chunk=chunk)
 
 
@@ -137,8 +115,17 @@ def step(
   Arguments, result and errors as in `recurrent`.
   """
   shapes.check_one_token(q, k)
-  _check(log_decay)
-  call = calls.prepare(
+  call = _prepare(q, k, v, log_decay, bonus, scale, segment_ids, state)
+  return calls.step(transitions.token, *call)
+
+
+def _prepare(
+    q, k, v, log_decay, bonus, scale, segment_ids, state, causal=True
+) -> tuple[calls.Call, State, calls.Tokens]:
+  """Checks the call; returns what the forms of `calls` take."""
+  if log_decay is None:  # which only `delta` may do without
+    raise ValueError("log_decay: expected an array, got None")
+  return calls.prepare(
       q,
       k,
       v,
@@ -147,11 +134,5 @@ def step(
       scale=scale,
       segment_ids=segment_ids,
       state=state,
+      causal=causal,
   )
-  return calls.step(transitions.token, *call)
-
-
-def _check(log_decay: jax.Array | None) -> None:
-  """Raises ValueError without decays, which only `delta` may do without."""
-  if log_decay is None:
-    raise ValueError("log_decay: expected an array, got None")
