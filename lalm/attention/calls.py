@@ -209,15 +209,11 @@ def recurrent(
   """Returns what the form `recurrent` returns: token by token."""
 
   def body(state: Any, x: Tokens, precision: lax.Precision) -> Any:
-    count, length = x.k.shape[:2]
-    # `[L, R T, D]` to `[T, L, R, D]`, and back.
-    apart = lambda y: jnp.moveaxis(
-        y.reshape(count, -1, length, *y.shape[2:]), 2, 0
-    )
+    apart = lambda y: lanes.apart(y, x.k.shape[1])
     one = lambda state, y: token(state, y._replace(bonus=x.bonus), precision)
     xs = jax.tree.map(apart, x._replace(bonus=None))
     state, out = lax.scan(one, state, xs)
-    return state, jnp.moveaxis(out, 0, 2).reshape(count, -1, out.shape[-1])
+    return state, lanes.together(out)
 
   return chunkwise(body, call, state, x, CHUNK)
 

@@ -29,6 +29,16 @@ def leave(x: jax.Array, batch: int, heads: int) -> jax.Array:
   return jnp.swapaxes(x, 1, 2)
 
 
+def apart(x: jax.Array, length: int) -> jax.Array:
+  """Returns `[L, R T, ...]` token by token: `[T, L, R, ...]`."""
+  return jnp.moveaxis(x.reshape(x.shape[0], -1, length, *x.shape[2:]), 2, 0)
+
+
+def together(x: jax.Array) -> jax.Array:
+  """Inverse of `apart`."""
+  return jnp.moveaxis(x, 0, 2).reshape(x.shape[1], -1, *x.shape[3:])
+
+
 def thin(x: jax.Array) -> jax.Array:
   """Leaves out axes of length 1, for the same reason as `_cut`."""
   return x.reshape([n for n in x.shape if n != 1])

@@ -178,18 +178,12 @@ def one_token(call: Pieces, order: str, state: State, xs: Any) -> Any:
 def by_token(call: Pieces, order: str, state: State, xs: Any) -> Any:
   """Runs `one_token` over a chunk, backwards in time for "after"."""
   q, k, v, ids = xs
-  lanes = state.S.shape[0]
   repeats = call.sizes["H"] // call.sizes["G"]
   length = q.shape[1] // repeats if k is None else k.shape[1]
-  # `[L, R T, D]` to `[T, L, R, D]`, and back.
-  apart = lambda x: jnp.moveaxis(
-      x.reshape(lanes, -1, length, *x.shape[2:]), 2, 0
-  )
   body = functools.partial(one_token, call, order)
-  xs = tuple(None if x is None else apart(x) for x in (q, k, v, ids))
+  xs = jax.tree.map(lambda x: lanes.apart(x, length), (q, k, v, ids))
   state, sums = lax.scan(body, state, xs, reverse=order == "after")
-  together = lambda x: jnp.moveaxis(x, 0, 2).reshape(lanes, -1, *x.shape[3:])
-  return state, jax.tree.map(together, sums)
+  return state, jax.tree.map(lanes.together, sums)
 
 
 def by_chunk(call: Pieces, order: str, state: State, xs: Any) -> Any:
