@@ -55,15 +55,23 @@ def check_axes(axes: Mapping[str, tuple[Any, str]]) -> dict[str, int]:
   return {letter: size for letter, (size, _) in seen.items()}
 
 
-def check_qkv(q: Any, k: Any, v: Any) -> dict[str, int]:
+def check_qkv(q: Any, k: Any, v: Any, several: bool = False) -> dict[str, int]:
   """Returns axis lengths of q `[B,T,H,K]`, k `[B,S,G,K]`, v `[B,S,G,V]`.
 
   G is the number of key/value heads and divides H (grouped heads).
 
+  Args:
+    q: queries.
+    k: keys.
+    v: values.
+    several: whether a token has r keys and values, `[B,S,r,G,...]`.
+
   Raises:
     ValueError: a rank, dtype or axis that does not match, or an empty axis.
   """
-  sizes = check_axes({"q": (q, "BTHK"), "k": (k, "BSGK"), "v": (v, "BSGV")})
+  r = "r" if several else ""
+  layouts = {"q": (q, "BTHK"), "k": (k, f"BS{r}GK"), "v": (v, f"BS{r}GV")}
+  sizes = check_axes(layouts)
   if sizes["H"] % sizes["G"]:
     raise ValueError(
         "k: expected a number of heads that divides q's"

@@ -22,6 +22,11 @@ State = transitions.State
 Tokens = transitions.Tokens
 
 
+def default_chunk(writes: int) -> int:
+  """Returns tokens a chunk where each of them writes r times."""
+  return max(1, CHUNK // writes)
+
+
 def init(
     batch: int,
     heads: int,
@@ -134,14 +139,15 @@ def prepare(
     features: int | None = None,
     inside: Callable[[Tokens], Tokens] = lambda x: x,
     start: Callable[..., Any] | None = None,
+    several: bool = False,
     **gates: Any,
 ) -> tuple[Call, Any, Tokens]:
   """Checks a call.
 
   Args:
     q: queries `[B, T, H, K]`.
-    k: keys `[B, T, G, K]`.
-    v: values `[B, T, G, V]`.
+    k: keys `[B, T, G, K]`; `[B, T, r, G, K]` where a token has several.
+    v: values `[B, T, G, V]` or `[B, T, r, G, V]`.
     scale: multiplies the output, 1 if None.
     segment_ids: integers `[B, T]` or None.
     state: before the first token, zero if None.
@@ -151,6 +157,7 @@ def prepare(
     features: F, K if None.
     inside: see `Call`.
     start: `init` of the family, this one's if None.
+    several: whether k, v and beta have an axis r.
     **gates: `beta` or `log_input` `[B, T, G]`, or `read` and `write`
       `[B, T, G, K]`.
 
@@ -165,7 +172,7 @@ def prepare(
         f"causal: expected True, for a state that changes has no full form, got"
         f" {causal}"
     )
-  sizes = shapes.check_qkv(q, k, v)
+  sizes = shapes.check_qkv(q, k, v, several)
   shapes.check_scalar("scale", scale)
   batch, length = sizes["B"], sizes["T"]
   if sizes["S"] != length:
@@ -208,8 +215,10 @@ def recurrent(
 ) -> contract.Result:
   """Returns what the form `recurrent` returns: token by token."""
 
+  length = min(CHUNK, x.k.shape[1])
+
   def body(state: Any, x: Tokens, precision: lax.Precision) -> Any:
-    apart = lambda y: lanes.apart(y, x.k.shape[1])
+    apart = lambda y: lanes.apart(y, length)
     one = lambda state, y: token(state, y._replace(bonus=x.bonus), precision)
     xs = jax.tree.map(apart, x._replace(bonus=None))
     state, out = lax.scan(one, state, xs)

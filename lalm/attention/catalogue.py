@@ -31,6 +31,7 @@ _LOG_DECAY = Gate("BTG", -math.inf, 0.0, 0.0, (-1.0, 0.0))
 _LOG_DECAY_OF_HEADS = Gate("G", -math.inf, 0.0, 0.0, (-0.5, -0.01))
 _LOG_DECAYS = _LOG_DECAY._replace(shape="BTGK")
 _BETA = Gate("BTG", 0.0, 1.0, 1.0, (0.0, 1.0))
+_BETAS = Gate("BTrG", 0.0, 2.0, 0.0, (0.0, 2.0))
 _BONUS = Gate("GK", -math.inf, math.inf, 1.0, (-1.0, 1.0))
 _LOG_INPUT = Gate("BTG", -math.inf, math.inf, 0.0, (-2.0, 2.0))
 _REMOVAL = Gate("BTGK", -math.inf, math.inf, 0.0, (-1.0, 1.0))
@@ -45,6 +46,7 @@ def _family(
     gates: dict[str, Gate],
     cost: gated_costs.Family,
     change: Callable[[Any], Any] = lambda form: form,
+    writes: int | None = None,
 ) -> Mechanism:
   """An entry of a family whose forms are recurrent, chunkwise and step."""
   names = ("recurrent", "chunkwise", "step")
@@ -64,6 +66,7 @@ def _family(
       full=False,
       laws=laws,
       start=module.init,
+      writes=writes,
   )
 
 
@@ -261,6 +264,15 @@ _MECHANISMS = (
         "vector, identity plus rank one",
         {"beta": _BETA, "log_decay": _LOG_DECAYS},
         _Cost("vector", rank="delta"),
+    ),
+    _family(
+        "deltaproduct",
+        delta,
+        "Siems et al. 2025, arXiv 2502.10297, equations 3 and 4",
+        "products of identity plus rank one",
+        {"beta": _BETAS},
+        _Cost(rank="delta", writes=2),
+        writes=2,
     ),
     _family(
         "rwkv7",

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 import functools
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -97,7 +98,16 @@ def _divide_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
 
 
 def identity_values(k: jax.Array) -> jax.Array:
-  """Returns values `[B, S, G, S]` that make a form return its own matrix."""
-  batch, keys, heads = k.shape[:3]
-  identity = jnp.eye(keys, dtype=accumulator(k.dtype))
-  return jnp.broadcast_to(identity[:, None], (batch, keys, heads, keys))
+  """Returns values that make a form return its own matrix.
+
+  Args:
+    k: keys `[B, S, G, K]`, or `[B, S, r, G, K]` where a token has several.
+
+  Returns:
+    `[B, S, G, S]`, or `[B, S, r, G, S r]`.
+  """
+  tokens = k.shape[1:-2]
+  count = math.prod(tokens)
+  identity = jnp.eye(count, dtype=accumulator(k.dtype))
+  identity = identity.reshape(*tokens, 1, count)
+  return jnp.broadcast_to(identity, (*k.shape[:-1], count))

@@ -6,7 +6,9 @@
 where q and k stand for phi(q) and phi(k), of unit length by default: what the
 state holds for k_t is replaced by v_t, wholly where beta_t = 1. D_t is 1
 (DeltaNet), a decay exp(log_decay_t) a token (Gated DeltaNet) or a vector
-(KDA), `[B, T, G, F]` where a feature map makes F of K.
+(KDA), `[B, T, G, F]` where a feature map makes F of K. A token that writes r
+times (DeltaProduct: k, v and beta have an axis r) decays before the first and
+is read after the last; in the table T and C are then r times as many.
 
 | form      | products (a head)                     | beyond inputs           |
 |-----------|---------------------------------------|-------------------------|
@@ -19,12 +21,14 @@ the bracket; with vector decays a pair below the diagonal is made once, K (C -
 1) / 2 in place of each C K (`gated_costs`).
 
 Sources: Schlag et al. 2021 (arXiv 2102.11174), Yang et al. 2024 (2406.06484 and
-2412.06464), Kimi Team 2025 (2510.26692).
+2412.06464), Siems et al. 2025 (2502.10297), Kimi Team 2025 (2510.26692).
 """
 
+import functools
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from lalm import shapes
 from lalm.attention import calls
@@ -32,7 +36,6 @@ from lalm.attention import contract
 from lalm.attention import features
 from lalm.attention import transitions
 
-CHUNK = calls.CHUNK
 State = calls.State
 init = calls.init
 
@@ -56,9 +59,11 @@ def recurrent(
   Args:
     q: queries `[B, T, H, K]`.
     k: keys `[B, T, G, K]`; G divides H, head h reads key head h // (H / G).
-    v: values `[B, T, G, V]`.
+      `[B, T, r, G, K]` where a token writes r times, as v and beta then.
+    v: values `[B, T, G, V]` or `[B, T, r, G, V]`.
     causal: True; there is no full form.
-    beta: `[B, T, G]`, in [0, 1] for a step that does not overshoot.
+    beta: `[B, T, G]` or `[B, T, r, G]`, in [0, 1] for a step that does not
+      overshoot, in [0, 2] for one that does not grow.
     log_decay: at most 0: `[G]`, `[B, T, G]` or `[B, T, G, K]`, or None. A
       number above 0 lets the state grow.
     scale: multiplies the output, 1 if None.
@@ -75,7 +80,8 @@ def recurrent(
   call = _prepare(
       q, k, v, beta, log_decay, scale, segment_ids, state, feature_map, causal
   )
-  return calls.recurrent(transitions.token, *call)
+  token = functools.partial(transitions.token, writes=_writes(k))
+  return calls.recurrent(token, *call)
 
 
 @contract.form
@@ -91,21 +97,25 @@ def chunkwise(
     segment_ids: jax.Array | None = None,
     state: State | None = None,
     feature_map: Any = features.unit,
-    chunk: int = CHUNK,
+    chunk: int | None = None,
 ) -> contract.Result:
   """Returns (1) chunk by chunk.
 
   Arguments, result and errors as in `recurrent`.
 
   Args:
-    chunk: C, tokens a chunk. Longer ones do more products within, fewer
-      between.
+    chunk: tokens a chunk; if None, those of 32 writes. Longer ones do more
+      products within, fewer between.
   """
-  shapes.check_positive("chunk", chunk)
+  if chunk is not None:
+    shapes.check_positive("chunk", chunk)
   call = _prepare(
       q, k, v, beta, log_decay, scale, segment_ids, state, feature_map, causal
   )
-  return calls.chunkwise(transitions.chunk, *call, chunk=chunk)
+  writes = _writes(k)
+  body = functools.partial(transitions.chunk, writes=writes)
+  chunk = chunk or calls.default_chunk(writes)
+  return calls.chunkwise(body, *call, chunk=chunk)
 
 
 @contract.form
@@ -129,7 +139,13 @@ def step(
   call = _prepare(
       q, k, v, beta, log_decay, scale, segment_ids, state, feature_map
   )
-  return calls.step(transitions.token, *call)
+  token = functools.partial(transitions.token, writes=_writes(k))
+  return calls.step(token, *call)
+
+
+def _writes(k: jax.Array) -> int:
+  """Returns r of keys that have been checked."""
+  return k.shape[2] if k.ndim == 5 else 1
 
 
 def _prepare(
@@ -145,13 +161,23 @@ def _prepare(
     causal=True,
 ) -> tuple[calls.Call, Any, calls.Tokens]:
   """Checks the call; returns what the forms of `calls` take."""
-  sizes = shapes.check_qkv(q, k, v)
-  shapes.check_gate("beta", beta, sizes, ("BTG",))
+  # What most of them say, so that the one that differs is named.
+  ranks = [getattr(x, "ndim", None) for x in (k, v, beta)]
+  several = sum(rank == one for rank, one in zip(ranks, (5, 5, 4))) > 1
+  sizes = shapes.check_qkv(q, k, v, several)
+  shapes.check_gate("beta", beta, sizes, ("BTrG" if several else "BTG",))
   count = features.feature_width(feature_map, sizes["K"])
 
   def inside(x: calls.Tokens) -> calls.Tokens:
     phi = lambda y: feature_map(y).astype(y.dtype)
-    return x._replace(q=phi(x.q), k=phi(x.k))
+    x = x._replace(q=phi(x.q), k=phi(x.k))
+    if not several:
+      return x
+    # The writes of a key head stand where query heads would.
+    beside = lambda y: jnp.moveaxis(y, 2, 3).reshape(
+        *y.shape[:2], -1, *y.shape[4:]
+    )
+    return x._replace(k=beside(x.k), v=beside(x.v), beta=beside(x.beta))
 
   return calls.prepare(
       q,
@@ -165,4 +191,5 @@ def _prepare(
       segment_ids=segment_ids,
       state=state,
       causal=causal,
+      several=several,
   )

@@ -26,18 +26,22 @@ class Family(NamedTuple):
     rank: "", "delta" (`beta`) or "pair" (`read`, `write`).
     bonus: whether the state is read before the token (`bonus`).
     normalised: whether there is a normaliser (`mlstm`).
+    writes: r, of a token.
   """
 
   decay: str = ""
   rank: str = ""
   bonus: bool = False
   normalised: bool = False
+  writes: int = 1
 
 
 def chunkwise(s: costs.Sizes, family: Family) -> costs.Cost:
   """A chunk at a time."""
-  chunk = min(s.chunk or calls.CHUNK, s.length)
-  length = -(-s.length // chunk) * chunk
+  chunk = min(s.chunk or calls.default_chunk(family.writes), s.length)
+  count = -(-s.length // chunk)
+  # A token of r writes is r tokens.
+  chunk *= family.writes
   K, V = s.features, s.value_width
   factor, term = (4, 3) if s.gradient else (1, 1)
   # How many scores, sums over values (of which factors), uses of the state.
@@ -65,21 +69,20 @@ def chunkwise(s: costs.Sizes, family: Family) -> costs.Cost:
     scores = 0 if family.decay == "vector" else K
     products -= {"": 0, "delta": scores, "pair": 2 * V}[family.rank]
     products -= V if family.bonus else 0
-  products *= 2 * s.lanes * (length // chunk)
-  return costs.Cost(products, _bytes(s, length, chunk))
+  return costs.Cost(2 * s.lanes * count * products, _bytes(s, count, chunk))
 
 
 def recurrent(s: costs.Sizes, family: Family) -> costs.Cost:
   """A token at a time; the state that is read is a sum of products."""
   chunk = min(calls.CHUNK, s.length)
-  length = -(-s.length // chunk) * chunk
+  count = -(-s.length // chunk)
   K, V = s.features, s.value_width
   factor, term = (4, 3) if s.gradient else (1, 1)
   widths = K * V * (_written(family) * factor + term)
   widths += K * factor if family.normalised else 0
   inner = chunk * K * V * s.lanes * s.wide if s.gradient else 0
-  memory = _bytes(s, length, chunk) + inner
-  return costs.Cost(2 * s.lanes * length * widths, memory)
+  memory = _bytes(s, count, chunk) + inner
+  return costs.Cost(2 * s.lanes * count * chunk * widths, memory)
 
 
 def step(s: costs.Sizes, family: Family) -> costs.Cost:
@@ -96,12 +99,13 @@ def step(s: costs.Sizes, family: Family) -> costs.Cost:
 
 def _written(family: Family) -> int:
   """Products of a token with or into the state, but for reading the output."""
-  return {"": 1, "delta": 2, "pair": 3}[family.rank] + family.bonus
+  once = {"": 1, "delta": 2, "pair": 3}[family.rank]
+  return once * family.writes + family.bonus
 
 
-def _bytes(s: costs.Sizes, length: int, chunk: int) -> int:
-  """Outputs, scores of a chunk; in a gradient a state a chunk."""
+def _bytes(s: costs.Sizes, count: int, chunk: int) -> int:
+  """Outputs, scores of a chunk; in a gradient a state for each of them."""
   K, V = s.features, s.value_width
   scores = 4 * chunk**2 * s.lanes * s.wide
-  states = s.lanes * (length // chunk) * K * V * s.wide
+  states = s.lanes * count * K * V * s.wide
   return scores + s.result + (states if s.gradient else 0)

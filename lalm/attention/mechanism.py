@@ -49,6 +49,8 @@ class Mechanism:
     causal: whether `causal=True` is possible.
     full: whether `causal=False` is possible.
     start: returns the state before the first token, or None without a state.
+    writes: keys and values a token in random inputs, on an axis r of theirs;
+      None where they have no such axis.
     rows: `reference`, or None to derive it from the definition.
     apply: `matrix`, or None to derive it from the definition.
   """
@@ -68,6 +70,7 @@ class Mechanism:
   causal: bool = True
   full: bool = True
   start: Callable[..., Any] | None = None
+  writes: int | None = None
   rows: Callable[..., np.ndarray] | None = None
   apply: Callable[..., jax.Array] | None = None
 
@@ -83,6 +86,13 @@ class Mechanism:
             f"featured of {self.name}: expected some of"
             f" {', '.join(self.forms)}, got {form!r}"
         )
+
+  @property
+  def layouts(self) -> dict[str, str]:
+    """Letters of the axes of q, k, v and the gates, for T = S."""
+    r = "" if self.writes is None else "r"
+    arrays = {"q": "BTHK", "k": f"BT{r}GK", "v": f"BT{r}GV"}
+    return arrays | {name: gate.shape for name, gate in self.gates.items()}
 
   def inputs(
       self,
@@ -108,11 +118,12 @@ class Mechanism:
     """
     value_width = width if value_width is None else value_width
     sizes = dict(B=batch, T=length, H=heads, G=heads, K=width, V=value_width)
+    sizes["r"] = self.writes or 1
     keys = jax.random.split(key, 3 + len(self.gates))
     normal = lambda key, layout: jax.random.normal(
         key, [sizes[letter] for letter in layout], dtype
     )
-    q, k, v = map(normal, keys[:3], ("BTHK", "BTHK", "BTHV"))
+    q, k, v = map(normal, keys[:3], self.layouts.values())
     gates = {
         name: jax.random.uniform(
             key,
@@ -219,8 +230,8 @@ class Mechanism:
 
     Args:
       q: `[T, K]`.
-      k: `[S, K]`.
-      v: `[S, V]`.
+      k: `[S, K]`, or `[S, r, K]`.
+      v: `[S, V]`, or `[S, r, V]`.
       rows: `[R]` positions of queries.
       causal: as in the forms.
       **gates: of this head, `[T]` where the gate is `[B, T, G]`.
@@ -228,35 +239,37 @@ class Mechanism:
     Returns:
       `[R, V]` float64.
     """
-    q, k, v = (np.asarray(x, np.float64) for x in (q, k, v))
+    arrays = {"q": q, "k": k, "v": v, **gates}
+    arrays = {name: np.asarray(x, np.float64) for name, x in arrays.items()}
+    rows = np.asarray(rows)
     if self.rows is not None:
-      return self.rows(q, k, v, np.asarray(rows), causal=causal)
-    given = {}
-    for name, x in gates.items():
-      x = np.asarray(x, np.float64)
-      layout = self.gates[name].shape
-      # A row of a causal mechanism depends on nothing after it.
-      if causal and "T" in layout:
-        x = x[: int(np.max(rows)) + 1]
-      alone = [i for i, axis in enumerate(layout) if axis in "BG"]
-      given[name] = np.expand_dims(x, tuple(alone))
-    return _rows_of_definition(self.definition, q, k, v, rows, causal, given)
+      q, k, v = (arrays[name] for name in "qkv")
+      return self.rows(q, k, v, rows, causal=causal)
+    return self._rows_of_definition(arrays, rows, causal)
+
+  def _rows_of_definition(
+      self, arrays: dict[str, np.ndarray], rows: np.ndarray, causal: bool
+  ) -> np.ndarray:
+    layouts = self.layouts
+    # A causal row depends on nothing after it; a full one on no other query.
+    if causal:
+      seen = slice(int(np.max(rows)) + 1)
+      arrays = {
+          name: x[seen] if "T" in layouts[name] else x
+          for name, x in arrays.items()
+      }
+    else:
+      arrays, rows = {**arrays, "q": arrays["q"][rows]}, np.arange(len(rows))
+    with jax.enable_x64(True):
+      given = {}
+      for name, x in arrays.items():
+        alone = [i for i, axis in enumerate(layouts[name]) if axis in "BHG"]
+        given[name] = jnp.asarray(np.expand_dims(x, tuple(alone)))
+      q, k, v = (given.pop(name) for name in "qkv")
+      out = self.definition(q, k, v, **given, causal=causal)
+      return np.asarray(_array(out), np.float64)[0, rows, 0]
 
 
 def _array(result: Any) -> Any:
   # A mechanism of one's own may return the array alone.
   return getattr(result, "out", result)
-
-
-def _rows_of_definition(definition, q, k, v, rows, causal, gates) -> np.ndarray:
-  # A causal row depends on nothing after it; a full one on no other query.
-  if causal:
-    last = int(np.max(rows)) + 1
-    q, k, v = q[:last], k[:last], v[:last]
-  else:
-    q, rows = q[rows], np.arange(len(rows))
-  with jax.enable_x64(True):
-    arrays = (jnp.asarray(x)[None, :, None] for x in (q, k, v))
-    gates = {name: jnp.asarray(x) for name, x in gates.items()}
-    out = definition(*arrays, **gates, causal=causal)
-    return np.asarray(_array(out), np.float64)[0, rows, 0]

@@ -17,8 +17,11 @@ triangular system in the pairs of keys, P (`decays`, equation 1):
 
     (I + beta P[k, k]) W = beta (V - k~ S),   O = P[q, k] W + q~ S,       (2)
 
-q~ and k~ decay from the start of the chunk. Sources: Yang et al. 2023 (arXiv
-2312.06635) for the chunks, Yang et al. 2024 (2406.06484) for the system.
+q~ and k~ decay from the start of the chunk. Where a token writes r times, A_t
+is a product of r transitions, of which the first decays, and S is read after
+the last: r tokens of which the others are not queried. Sources: Yang et al.
+2023 (arXiv 2312.06635) for the chunks, Yang et al. 2024 (2406.06484) for the
+system.
 """
 
 from collections.abc import Callable
@@ -49,10 +52,10 @@ class Tokens(NamedTuple):
 
   Attributes:
     q: queries `[L, R T, K]`.
-    k: keys `[L, T, K]`.
-    v: values `[L, T, V]`.
+    k: keys `[L, r T, K]`: the first of each token, then the second of each.
+    v: values `[L, r T, V]`.
     log_decay: `[L, T]` or `[L, T, K]`, at most 0.
-    beta: `[L, T]`.
+    beta: `[L, r T]`.
     read: r_t of (1), `[L, T, K]`.
     write: w_t of (1), `[L, T, K]`.
     bonus: `[L, 1, K]`: the output reads the state before the token, and the
@@ -74,10 +77,36 @@ class Tokens(NamedTuple):
 
 
 def token(
-    state: State, x: Tokens, precision: lax.Precision
+    state: State, x: Tokens, precision: lax.Precision, writes: int = 1
 ) -> tuple[State, jax.Array]:
   """One token of (1), T = 1: the state after it and its output `[L, R, V]`."""
   product = functools.partial(jnp.einsum, precision=precision)
+  first, *others = _writes(x, writes)
+  state, before = _write(state, first, product)
+  for other in others:
+    state, _ = _write(state, other, product)
+  if x.bonus is None:
+    return state, product("lrk,lkv->lrv", x.q, state.S)
+  own = before + product("ltk,ltv->lkv", x.bonus * x.k, x.v)
+  return state, product("lrk,lkv->lrv", x.q, own)
+
+
+def _writes(x: Tokens, count: int) -> list[Tokens]:
+  """Takes a token of r writes apart into r tokens; the first one decays."""
+  if count == 1:
+    return [x]
+  one = lambda i: {
+      name: getattr(x, name)[:, i : i + 1] for name in ("k", "v", "beta")
+  }
+  first = x._replace(**one(0))
+  still = x._replace(log_decay=None, ids=None)
+  return [first, *(still._replace(**one(i)) for i in range(1, count))]
+
+
+def _write(
+    state: State, x: Tokens, product: Callable
+) -> tuple[State, jax.Array]:
+  """The state after a token, and the sum of its document before it."""
   S, segment = state
   if x.ids is not None:
     S = jnp.where((segment == x.ids[:, 0])[:, None, None], S, 0)
@@ -92,17 +121,16 @@ def token(
   if x.read is not None:
     erased = product("ltk,lkv->ltv", x.read, before)
     S = S - product("ltk,ltv->lkv", x.write, erased)
-  if x.bonus is None:
-    return State(S, segment), product("lrk,lkv->lrv", x.q, S)
-  own = before + product("ltk,ltv->lkv", x.bonus * x.k, x.v)
-  return State(S, segment), product("lrk,lkv->lrv", x.q, own)
+  return State(S, segment), before
 
 
 def chunk(
-    state: State, x: Tokens, precision: lax.Precision
+    state: State, x: Tokens, precision: lax.Precision, writes: int = 1
 ) -> tuple[State, jax.Array]:
   """T tokens by (2): the state after them and their outputs `[L, R T, V]`."""
   product = functools.partial(jnp.einsum, precision=precision)
+  if writes > 1:
+    x = _spread(x, writes)
   view = _View(state, x, product)
   written = [(x.k, x.v)]
   if x.beta is not None:
@@ -121,7 +149,30 @@ def chunk(
     out += view.apply(view.pairs(x.q, key, before=before), value)
   if before:
     out += _own(x)
+  if writes > 1:
+    out = out[:, writes - 1 :: writes]
   return view.after(written), out
+
+
+def _spread(x: Tokens, writes: int) -> Tokens:
+  """Makes r tokens of a token of r writes; the last one has its query."""
+  lanes, count = x.k.shape[:2]
+  length = count // writes
+
+  def in_turn(y: jax.Array) -> jax.Array:
+    y = y.reshape(lanes, writes, length, *y.shape[2:])
+    return jnp.swapaxes(y, 1, 2).reshape(lanes, count, *y.shape[3:])
+
+  def among_zeros(y: jax.Array, place: int) -> jax.Array:
+    pads = [jnp.zeros_like(y)] * (writes - 1)
+    pads.insert(place, y)
+    return jnp.stack(pads, axis=2).reshape(lanes, -1, *y.shape[2:])
+
+  q, decay, ids = among_zeros(x.q, writes - 1), x.log_decay, x.ids
+  decay = None if decay is None else among_zeros(decay, 0)
+  ids = None if ids is None else jnp.repeat(ids, writes, axis=1)
+  changed = dict(k=in_turn(x.k), v=in_turn(x.v), beta=in_turn(x.beta))
+  return x._replace(q=q, log_decay=decay, ids=ids, **changed)
 
 
 class _View:

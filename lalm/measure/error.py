@@ -32,7 +32,7 @@ _ENTRIES = 2**24  # rows x keys of a definition evaluated at once: 128 MiB
 # The definition's rows: reference(q, k, v, *gates, rows, causal=) of one head.
 Reference = Callable[..., np.ndarray]
 
-_LAYOUTS = {"q": "BTHK", "k": "BTGK", "v": "BTGV"}
+_LAYOUTS = types.MappingProxyType({"q": "BTHK", "k": "BTGK", "v": "BTGV"})
 
 
 class Verdict(NamedTuple):
@@ -158,7 +158,7 @@ def check(
     causal: bool,
     seed: int | Sequence[int],
     device: str,
-    gates: Mapping[str, str] = types.MappingProxyType({}),
+    layouts: Mapping[str, str] = _LAYOUTS,
 ) -> Verdict:
   """The gate: calls what will be timed once and compares what it returns.
 
@@ -171,15 +171,14 @@ def check(
     causal: whether query t sees the keys up to t only.
     seed: of rows, heads, cotangent and directions.
     device: `jax.default_backend()`, or "cpu" for another library there.
-    gates: name -> layout, as "BTG", of what follows q, k, v in `inputs`.
+    layouts: name -> letters of the axes, as "BTG", of each of `inputs`.
   """
   drawn = None
   if backward:
-    # The output has the shape and the dtype of v.
-    drawn = probe(inputs, inputs[2], causal=causal, seed=seed)
+    drawn = probe(inputs, causal=causal, seed=seed)
   out, *gradients = call(drawn.cotangent if drawn else None)
   common: dict[str, Any] = {"causal": causal, "seed": seed, "device": device}
-  common["gates"] = gates
+  common["layouts"] = layouts
   verdict = check_forward(out, inputs, reference, **common)
   if drawn is None or verdict.status != "ok":
     return verdict
@@ -194,40 +193,39 @@ def check_forward(
     causal: bool,
     seed: int | Sequence[int],
     device: str = "cpu",
-    gates: Mapping[str, str] = types.MappingProxyType({}),
+    layouts: Mapping[str, str] = _LAYOUTS,
 ) -> Verdict:
   """Compares sampled rows of an output with the definition in float64.
 
   Args:
     out: [B, T, H, V], all of which must be finite.
-    inputs: q [B, T, H, K], k [B, S, G, K], v [B, S, G, V] and the gates as they
-      were given.
+    inputs: q [B, T, H, K], k [B, S, G, K] or [B, S, r, G, K], v as k and the
+      gates as they were given.
     reference: the definition's rows of one head.
     causal: whether query t sees the keys up to t only.
     seed: of the rows and heads.
     device: `jax.default_backend()` of the function.
-    gates: name -> layout of the gates.
+    layouts: name -> letters of the axes of each of `inputs`.
 
   Returns:
     The verdict on 64 rows, or on all where there are fewer.
   """
   q, k, v = inputs[:3]
-  layouts = [*_LAYOUTS.values(), *gates.values()]
   generator = np.random.default_rng(seed)
   tolerance = tolerances.forward(q.dtype.name, k.shape[1], device)
   bad = _not_finite({"out": out}, "rows", tolerance)
   if bad:
     return bad
-  expected_shape = (*q.shape[:3], v.shape[3])
+  expected_shape = (*q.shape[:3], v.shape[-1])
   if out.shape != expected_shape:
     reason = f"out: expected shape {expected_shape}, got {out.shape}"
     return Verdict("wrong", "rows", None, tolerance, reason)
-  pairs, group = _heads(generator, q), q.shape[2] // k.shape[2]
+  pairs, group = _heads(generator, q), q.shape[2] // k.shape[-2]
   found, expected = [], []
   for batch, head in pairs:
     rows = _rows(generator, q.shape[1], ROWS // len(pairs))
     where = _Head(batch, head, group)
-    single = [where.part(x, layout) for x, layout in zip(inputs, layouts)]
+    single = [where.part(*both) for both in zip(inputs, layouts.values())]
     found.append(where.part(out, "BTHV")[rows])
     expected.append(_definition(reference, single, rows, causal))
   relative = _rows_apart(np.stack(found), np.stack(expected))
@@ -254,7 +252,6 @@ class Probe(NamedTuple):
 
 def probe(
     inputs: Sequence[np.ndarray],
-    out: Any,
     *,
     causal: bool,
     seed: int | Sequence[int],
@@ -263,18 +260,17 @@ def probe(
 
   Args:
     inputs: q, k, v and the gates as they will be given.
-    out: shape [B, T, H, V] and dtype of the output.
     causal: as given to the function.
     seed: of rows, head and values.
   """
-  q, k = inputs[:2]
+  q, k, v = inputs[:3]
   generator = np.random.default_rng(seed)
   batch, head = (int(i) for i in _heads(generator, q)[0])
   length = min(k.shape[1], PREFIX) if causal else k.shape[1]
   rows = _rows(generator, min(q.shape[1], length), ROWS)
-  cotangent = np.zeros(out.shape, out.dtype)
-  values = generator.standard_normal((len(rows), out.shape[-1]))
-  cotangent[batch, rows, head] = values.astype(out.dtype)
+  cotangent = np.zeros((*q.shape[:3], v.shape[-1]), v.dtype)
+  values = generator.standard_normal((len(rows), v.shape[-1]))
+  cotangent[batch, rows, head] = values.astype(v.dtype)
   return Probe(cotangent, batch, head, rows, length)
 
 
@@ -287,7 +283,7 @@ def check_backward(
     causal: bool,
     seed: int | Sequence[int],
     device: str = "cpu",
-    gates: Mapping[str, str] = types.MappingProxyType({}),
+    layouts: Mapping[str, str] = _LAYOUTS,
 ) -> Verdict:
   """Compares gradients for a probe with central differences in float64.
 
@@ -299,21 +295,20 @@ def check_backward(
     causal: as given to the function.
     seed: of the directions.
     device: `jax.default_backend()` of the function.
-    gates: name -> layout of the gates.
+    layouts: name -> letters of the axes of each of `inputs`.
 
   Returns:
     The verdict on the largest of the errors of the gradients, each relative to
     its norm, and of what should vanish and does not.
   """
   q, k = inputs[:2]
-  layouts = {**_LAYOUTS, **gates}
   name, kind = q.dtype.name, "directional"
   tolerance = tolerances.directional(name, drawn.length, device)
   named = {f"d{x}": array for x, array in zip(layouts, gradients)}
   bad = _not_finite(named, kind, tolerance)
   if bad:
     return bad
-  where = _Head(drawn.batch, drawn.head, q.shape[2] // k.shape[2])
+  where = _Head(drawn.batch, drawn.head, q.shape[2] // k.shape[-2])
   tokens = slice(drawn.length)
   of_head = lambda arrays: [
       where.part(array, layout, tokens)

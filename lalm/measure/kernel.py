@@ -151,8 +151,7 @@ class Target:
         "lowering_seconds": None if loaded else middle - start,
         "compile_seconds": None if loaded else end - middle,
     }
-    gates = map(np.asarray, points.gates(point, mechanism))
-    inputs = (*points.inputs(point), *gates)
+    inputs = points.inputs(point, mechanism)
     arguments = [jax.device_put(array) for array in inputs]
     if program.backward:
       arguments.append(jax.device_put(points.cotangent(point, program.out)))
@@ -277,18 +276,16 @@ def _gate(
     results = ready.call(*inputs, given)
     return [np.asarray(array) for array in results]
 
-  gates = {name: gate.shape for name, gate in mechanism.gates.items()}
-
   def reference(q, k, v, *rest, causal):
     *values, rows = rest
-    named = dict(zip(gates, values))
+    named = dict(zip(mechanism.gates, values))
     return mechanism.reference(q, k, v, rows, causal=causal, **named)
 
   return error.check(
       call,
       ready.inputs,
       reference,
-      gates=gates,
+      layouts=mechanism.layouts,
       backward=ready.program.backward,
       causal=point["causal"],
       seed=seed,

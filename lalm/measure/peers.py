@@ -209,7 +209,7 @@ def _torch_program(point: Mapping[str, Any]) -> Any:
 
   torch.set_num_threads(environment.cores())
   form = _FORMS[point["mechanism"], "torch"]
-  inputs = points.inputs(point)
+  inputs = points.inputs(point, get(point["mechanism"]))
   backward = point["pass"] == "forward_backward"
   kind = getattr(torch, point["dtype"])
   # PyTorch does not read NumPy's bfloat16, but float32 holds all of it.

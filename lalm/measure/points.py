@@ -17,6 +17,7 @@ import numpy as np
 from lalm.data import text
 from lalm.measure import environment
 
+_SIZES = ("batch", "length", "heads", "width", "value_width")
 PASSES = ("forward", "forward_backward")
 
 Point = Mapping[str, Any]
@@ -37,8 +38,9 @@ class Program(NamedTuple):
 
   @property
   def out(self) -> jax.ShapeDtypeStruct:
-    """Shape of the output and of its cotangent: by the contract, that of v."""
-    return self.inputs[2]
+    """Shape of the output and of its cotangent, in v's dtype."""
+    q, _, v = self.inputs[:3]
+    return jax.ShapeDtypeStruct((*q.shape[:3], v.shape[-1]), v.dtype)
 
   @property
   def arguments(self) -> tuple[jax.ShapeDtypeStruct, ...]:
@@ -79,35 +81,43 @@ def program(point: Point, mechanism: Any) -> Program:
     out, pull = jax.vjp(forward, *inputs)
     return out, *pull(cotangent)
 
-  inputs = (*_shapes(point), *jax.eval_shape(lambda: gates(point, mechanism)))
+  drawn = jax.eval_shape(lambda: _gates(point, mechanism))
+  inputs = (*_shapes(point, mechanism), *drawn)
   backward = point["pass"] == "forward_backward"
   function = jax.jit(forward_backward if backward else forward)
   return Program(function, inputs, backward)
 
 
-def _shapes(point: Point) -> tuple[jax.ShapeDtypeStruct, ...]:
-  leading = (point["batch"], point["length"], point["heads"])
-  widths = (point["width"], point["width"], point["value_width"])
+def _shapes(point: Point, mechanism: Any) -> tuple[jax.ShapeDtypeStruct, ...]:
+  """Shapes of q, k and v."""
+  sizes = dict(zip("BTHKV", (point[name] for name in _SIZES)))
+  sizes |= {"G": sizes["H"], "r": mechanism.writes}
   kind = jnp.dtype(point["dtype"])
-  return tuple(jax.ShapeDtypeStruct((*leading, w), kind) for w in widths)
-
-
-def inputs(point: Point) -> text.Inputs:
-  """Queries, keys and values of a point, from its corpus."""
-  names = ("batch", "length", "heads", "width", "value_width", "dtype")
-  return text.projected(
-      point["corpus"], point["seed"], **{name: point[name] for name in names}
+  return tuple(
+      jax.ShapeDtypeStruct([sizes[axis] for axis in layout], kind)
+      for layout in list(mechanism.layouts.values())[:3]
   )
 
 
-def gates(point: Point, mechanism: Any) -> tuple[jax.Array, ...]:
-  """Gates of a point: the mechanism's own random ones, in its order."""
-  names = ("batch", "length", "heads", "width", "value_width", "dtype")
+def _gates(point: Point, mechanism: Any) -> tuple[jax.Array, ...]:
+  """The mechanism's own random gates for a point, in its order."""
   if not mechanism.gates:
     return ()
-  key = jax.random.key(point["seed"])
-  drawn = mechanism.inputs(key, **{name: point[name] for name in names})[1]
-  return tuple(drawn[name] for name in mechanism.gates)
+  sizes = {name: point[name] for name in (*_SIZES, "dtype")}
+  gates = mechanism.inputs(jax.random.key(point["seed"]), **sizes)[1]
+  return tuple(gates[name] for name in mechanism.gates)
+
+
+def inputs(point: Point, mechanism: Any) -> tuple[np.ndarray, ...]:
+  """Inputs of a point: q, k, v of its corpus, the mechanism's random gates."""
+  heads = point["heads"] * (mechanism.writes or 1)
+  sizes = {name: point[name] for name in (*_SIZES, "dtype")}
+  arrays = text.projected(
+      point["corpus"], point["seed"], kv_heads=heads, **sizes
+  )
+  shapes = _shapes(point, mechanism)
+  shaped = (x.reshape(like.shape) for x, like in zip(arrays, shapes))
+  return (*shaped, *map(np.asarray, _gates(point, mechanism)))
 
 
 def cotangent(point: Point, out: jax.ShapeDtypeStruct) -> np.ndarray:

@@ -168,9 +168,9 @@ def make(name: str, case: Case) -> Inputs:
   """Valid random inputs of a mechanism, rounded to the dtype of the case."""
   kv_heads = case.kv_heads or case.heads
   (q, k, v), gates = _random(name, case, max(case.length, case.sources))
+  layouts = catalogue.get(name).layouts
   q = q[:, : case.length]
-  k, v = (x[:, : case.sources, :kv_heads] for x in (k, v))
-  layouts = {key: gate.shape for key, gate in catalogue.get(name).gates.items()}
+  k, v = (x[:, : case.sources, ..., :kv_heads, :] for x in (k, v))
   sizes = {"T": case.length, "G": kv_heads}
   gates = {
       key: x[tuple(slice(sizes.get(letter)) for letter in layouts[key])]

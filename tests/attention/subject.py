@@ -61,11 +61,7 @@ ORACLES = {
         name: functools.partial(linear.attention, **named)
         for name, named in MAPS.items()
     },
-    **{
-        name: _recurrence(name)
-        for name in recurrences.RECURRENCES
-        if name != "deltaproduct"
-    },
+    **{name: _recurrence(name) for name in recurrences.RECURRENCES},
 }
 
 

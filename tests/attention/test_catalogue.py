@@ -55,16 +55,18 @@ def test_inputs_are_valid_random_and_seeded(mechanism, dtype):
     (q, k, v), gates = make(jax.random.key(0))
     again, _ = make(jax.random.key(0))
     other, _ = make(jax.random.key(1))
-    assert q.shape == k.shape == (2, 9, 3, 4)
-    assert v.shape == (2, 9, 3, 5)
+    sizes = dict(B=2, T=9, H=3, G=3, K=4, V=5, r=2)
+    layouts = catalogue.get(mechanism).layouts
+    for x, layout in zip((q, k, v), layouts.values()):
+      assert x.shape == tuple(sizes[axis] for axis in layout)
     for x, same, differs in zip((q, k, v), again, other, strict=True):
       assert x.dtype == dtype
       np.testing.assert_array_equal(x, same)
       assert not np.array_equal(x, differs)
-    assert not np.array_equal(q, k)
+    assert not np.array_equal(q.ravel(), k.ravel()[: q.size])
     out = catalogue.get(mechanism).definition(q, k, v, **gates)
     out = getattr(out, "out", out)
-    assert out.shape == v.shape and np.all(np.isfinite(out.astype(float)))
+    assert out.shape == (2, 9, 3, 5) and np.all(np.isfinite(out.astype(float)))
 
 
 @pytest.mark.cases(
@@ -87,13 +89,16 @@ def test_the_matrix_applied_to_the_values_is_the_output(mechanism, case):
     (q, k, v), gates, ids = inputs
     named = dict(gates) if ids is None else {**gates, "segment_ids": ids}
     matrix = catalogue.get(mechanism).matrix(q, k, causal=case.causal, **named)
-  assert matrix.shape == (case.batch, case.heads, case.length, case.length)
+  v = v.reshape(case.batch, -1, *v.shape[-2:])  # several writes a token
+  writes = v.shape[1] // case.length
+  assert matrix.shape == (case.batch, case.heads, case.length, v.shape[1])
   shared = np.repeat(v, case.heads // v.shape[2], axis=2)
   out = np.einsum("bhts,bshv->bthv", matrix, shared)
   bound = forward(case.dtype, case.length)
   assert_close(out, subject.oracle(mechanism, case, inputs), bound)
   if case.causal:
-    above = np.triu(np.ones((case.length, case.length), bool), 1)
+    s = np.arange(v.shape[1]) // writes
+    above = s > np.arange(case.length)[:, None]
     np.testing.assert_array_equal(np.asarray(matrix)[..., above], 0)
 
 

@@ -26,7 +26,7 @@ def test_float32_stays_float32_where_float64_is_allowed(mechanism, form):
         jax.random.key(0), length=1 if form == "step" else 40
     )
     if form == "step":
-      sizes = q.shape[0], k.shape[2], k.shape[3], v.shape[3]
+      sizes = q.shape[0], k.shape[-2], k.shape[-1], v.shape[-1]
       state = catalogue.get(mechanism).init(*sizes, capacity=8)
       gates = gates | {"state": state}
     run = catalogue.get(mechanism).forms[form]

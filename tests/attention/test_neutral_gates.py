@@ -78,6 +78,23 @@ def test_without_decay_the_gated_delta_rule_is_the_delta_rule(form):
 
 
 @pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("decay", ("", "scalar", "vector"))
+@pytest.mark.parametrize("write", (0, 1))
+def test_one_write_of_several_is_the_delta_rule(form, decay, write):
+  (q, k, v), gates = _inputs("deltaproduct")
+  beta = gates["beta"].at[:, :, 1 - write].set(0)
+  named = {}
+  if decay:
+    widths = (8,) if decay == "vector" else ()
+    shape = (*q.shape[:3], *widths)
+    uniform = jax.random.uniform(jax.random.key(4), shape)
+    named["log_decay"] = -uniform
+  got = _run(delta, form, (q, k, v), beta=beta, **named)
+  k, v, beta = (x[:, :, write] for x in (k, v, beta))
+  _equal(got, _run(delta, form, (q, k, v), beta=beta, **named))
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_a_rate_of_zero_removes_nothing(form):
   arrays, gates = _inputs("rwkv7")
   kept = _run(dplr, form, arrays, **{**gates, "rate": 0 * gates["rate"]})

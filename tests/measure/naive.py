@@ -45,3 +45,7 @@ class Naive:
   reference: Callable[..., np.ndarray] = staticmethod(reference)
   cost: Callable[..., Any] | None = None
   gates: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+  layouts: Mapping[str, str] = dataclasses.field(
+      default_factory=lambda: {"q": "BTHK", "k": "BTGK", "v": "BTGV"}
+  )
+  writes: int | None = None
