@@ -22,11 +22,6 @@ State = transitions.State
 Tokens = transitions.Tokens
 
 
-def default_chunk(writes: int) -> int:
-  """Returns tokens a chunk where each of them writes r times."""
-  return max(1, CHUNK // writes)
-
-
 def init(
     batch: int,
     heads: int,
@@ -215,7 +210,7 @@ def recurrent(
 ) -> contract.Result:
   """Returns what the form `recurrent` returns: token by token."""
 
-  length = min(CHUNK, x.k.shape[1])
+  length = min(CHUNK, x.q.shape[1])
 
   def body(state: Any, x: Tokens, precision: lax.Precision) -> Any:
     apart = lambda y: lanes.apart(y, length)
@@ -224,15 +219,14 @@ def recurrent(
     state, out = lax.scan(one, state, xs)
     return state, lanes.together(out)
 
-  return chunkwise(body, call, state, x, CHUNK)
+  return chunkwise(body, call, state, x, length)
 
 
 def chunkwise(
     body: Body, call: Call, state: Any, x: Tokens, chunk: int
 ) -> contract.Result:
   """Returns what the form `chunkwise` returns, by `body` over chunks."""
-  batch, length = x.k.shape[:2]
-  chunk = min(chunk, length)
+  batch, length = x.q.shape[:2]
 
   def one(state: Any, arrays: Any) -> Any:
     state, out = call.stretch(body, state, *arrays)

@@ -35,9 +35,9 @@ class Unit:
     """Returns columns that decay to the end of the chunk."""
     return y
 
-  def keep(self, S: jax.Array) -> jax.Array:
-    """Returns a state `[L, F, V]` that decays over the whole chunk."""
-    return S
+  def keep(self) -> Any:
+    """Returns what is left of a state after the chunk, `[L, 1, 1]` or None."""
+    return None
 
   def pairs(
       self,
@@ -75,8 +75,8 @@ class Scalar(Unit):
   def end(self, y):
     return y * jnp.exp(self._between[:, -1])[..., None]
 
-  def keep(self, S):
-    return S * jnp.exp(self._start[:, -1])[:, None, None]
+  def keep(self):
+    return jnp.exp(self._start[:, -1])[:, None, None]
 
   def _weights(self, before):
     return jnp.exp(self._between[:, :-1] if before else self._between[:, 1:])
@@ -110,9 +110,9 @@ class Vector:
     """Returns columns that decay to the end of the chunk."""
     return y * jnp.exp(self._levels[-1][2][:, 0, : self._columns])
 
-  def keep(self, S: jax.Array) -> jax.Array:
-    """Returns a state `[L, F, V]` that decays over the whole chunk."""
-    return S * jnp.exp(self._levels[-1][0][:, 0, -1])[..., None]
+  def keep(self) -> jax.Array:
+    """Returns what is left of a state after the chunk, `[L, F, 1]`."""
+    return jnp.exp(self._levels[-1][0][:, 0, -1])[..., None]
 
   def pairs(
       self,

@@ -12,13 +12,13 @@ is read after the last; in the table T and C are then r times as many.
 
 | form      | products (a head)                     | beyond inputs           |
 |-----------|---------------------------------------|-------------------------|
-| recurrent | 6 T K V                               | T V, grads T / C states |
-| chunkwise | 2 T (2 C K + 2 C V + 3 K V + 2 m C^2) | T V, grads T / C states |
+| recurrent | 6 T K V                               | T V, grads T / M states |
+| chunkwise | 2 T (2 C K + 2 C V + 3 K V + 2 m C^2) | T V, grads T / M states |
 | step      | 6 K V a token                         | K V                     |
 
-m = ceil(log2 C) - 1 steps solve the system of a chunk. Scalar decays add C^2 to
-the bracket; with vector decays a pair below the diagonal is made once, K (C -
-1) / 2 in place of each C K (`gated_costs`).
+A chunk is M tokens, in blocks of C; m = ceil(log2 C) - 1 steps solve the system
+of a block. Scalar decays add C^2 to the bracket; with vector decays a pair below
+the diagonal is made once, K (C - 1) / 2 in place of each C K (`gated_costs`).
 
 Sources: Schlag et al. 2021 (arXiv 2102.11174), Yang et al. 2024 (2406.06484 and
 2412.06464), Siems et al. 2025 (2502.10297), Kimi Team 2025 (2510.26692).
@@ -32,6 +32,7 @@ import jax.numpy as jnp
 
 from lalm import shapes
 from lalm.attention import calls
+from lalm.attention import chunks
 from lalm.attention import contract
 from lalm.attention import features
 from lalm.attention import transitions
@@ -104,8 +105,9 @@ def chunkwise(
   Arguments, result and errors as in `recurrent`.
 
   Args:
-    chunk: tokens a chunk; if None, those of 32 writes. Longer ones do more
-      products within, fewer between.
+    chunk: tokens a chunk, 128 writes if None: what a gradient makes again at
+      once. Blocks of 16 writes are made by products; a chunk that they do not
+      fill is one block.
   """
   if chunk is not None:
     shapes.check_positive("chunk", chunk)
@@ -113,9 +115,9 @@ def chunkwise(
       q, k, v, beta, log_decay, scale, segment_ids, state, feature_map, causal
   )
   writes = _writes(k)
-  body = functools.partial(transitions.chunk, writes=writes)
-  chunk = chunk or calls.default_chunk(writes)
-  return calls.chunkwise(body, *call, chunk=chunk)
+  size = chunks.sizes(q.shape[1], chunk, solved=True, writes=writes)
+  body = functools.partial(chunks.chunk, block=size.block, writes=writes)
+  return calls.chunkwise(body, *call, chunk=size.chunk)
 
 
 @contract.form

@@ -8,24 +8,27 @@ is read from the state and a share of it, of its own for each feature, removed.
 
 | form      | products (a head)                     | beyond inputs           |
 |-----------|---------------------------------------|-------------------------|
-| recurrent | 8 T K V                               | T V, grads T / C states |
-| chunkwise | 2 T (2 C K + 4 C V + 4 K V + 2 m C^2) | T V, grads T / C states |
+| recurrent | 8 T K V                               | T V, grads T / M states |
+| chunkwise | 2 T (2 C K + 4 C V + 4 K V + 2 m C^2) | T V, grads T / M states |
 | step      | 8 K V a token                         | K V                     |
 
-m = ceil(log2 C) - 1 steps solve the system of a chunk (`gated_costs`).
+A chunk is M tokens, in blocks of C; m = ceil(log2 C) - 1 steps solve the system
+of a block. Each of four kinds of pairs below the diagonal is made once, which
+without vector decays would be twice the 2 C K (`gated_costs`).
 """
 
+import functools
 from typing import Any
 
 import jax
 
 from lalm import shapes
 from lalm.attention import calls
+from lalm.attention import chunks
 from lalm.attention import contract
 from lalm.attention import features
 from lalm.attention import transitions
 
-CHUNK = calls.CHUNK
 State = calls.State
 init = calls.init
 
@@ -84,21 +87,24 @@ def chunkwise(
     scale: float | jax.Array | None = None,
     segment_ids: jax.Array | None = None,
     state: State | None = None,
-    chunk: int = CHUNK,
+    chunk: int | None = None,
 ) -> contract.Result:
   """Returns (1) chunk by chunk.
 
   Arguments, result and errors as in `recurrent`.
 
   Args:
-    chunk: C, tokens a chunk. Longer ones do more products within, fewer
-      between.
+    chunk: tokens a chunk, 128 if None: what a gradient makes again at once.
+      Blocks of 16 of them are made by products; other lengths are one block.
   """
-  shapes.check_positive("chunk", chunk)
+  if chunk is not None:
+    shapes.check_positive("chunk", chunk)
   call = _prepare(
       q, k, v, log_decay, removal, rate, scale, segment_ids, state, causal
   )
-  return calls.chunkwise(transitions.chunk, *call, chunk=chunk)
+  size = chunks.sizes(q.shape[1], chunk, solved=True)
+  body = functools.partial(chunks.chunk, block=size.block)
+  return calls.chunkwise(body, *call, chunk=size.chunk)
 
 
 @contract.form

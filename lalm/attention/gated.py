@@ -10,26 +10,29 @@ read before the token, and the token beside it:
 
 | form      | products (a head)             | beyond inputs           |
 |-----------|-------------------------------|-------------------------|
-| recurrent | 4 T K V, with a bonus 6 T K V | T V, grads T / C states |
-| chunkwise | 2 T (C K + C V + 2 K V)       | T V, grads T / C states |
+| recurrent | 4 T K V, with a bonus 6 T K V | T V, grads T / M states |
+| chunkwise | 2 T (C K + C V + 2 K V)       | T V, grads T / M states |
 | step      | 4 K V a token                 | K V                     |
 
-Scalar decays add C^2 to the bracket; with vector decays a pair below the
-diagonal is made once, K (C - 1) / 2 in place of C K (`gated_costs`).
+A chunk is M tokens, in blocks of C. Scalar decays add C^2 to the bracket; with
+vector decays a pair below the diagonal is made once, K (C - 1) / 2 in place of
+C K (`gated_costs`).
 
 Sources: Sun et al. 2023 (arXiv 2307.08621), Qin et al. 2024 (2401.04658), Dao
 and Gu 2024 (2405.21060), Yang et al. 2023 (2312.06635), Qin et al. 2024
 (2404.07904), Peng et al. 2024 (2404.05892).
 """
 
+import functools
+
 import jax
 
 from lalm import shapes
 from lalm.attention import calls
+from lalm.attention import chunks
 from lalm.attention import contract
 from lalm.attention import transitions
 
-CHUNK = calls.CHUNK
 State = calls.State
 init = calls.init
 
@@ -83,19 +86,22 @@ def chunkwise(
     scale: float | jax.Array | None = None,
     segment_ids: jax.Array | None = None,
     state: State | None = None,
-    chunk: int = CHUNK,
+    chunk: int | None = None,
 ) -> contract.Result:
   """Returns (1), or (2), chunk by chunk.
 
   Arguments, result and errors as in `recurrent`.
 
   Args:
-    chunk: C, tokens a chunk. Longer ones do more products within, fewer
-      between.
+    chunk: tokens a chunk, 128 if None: what a gradient makes again at once.
+      Blocks of 32 of them are made by products; other lengths are one block.
   """
-  shapes.check_positive("chunk", chunk)
+  if chunk is not None:
+    shapes.check_positive("chunk", chunk)
   call = _prepare(q, k, v, log_decay, bonus, scale, segment_ids, state, causal)
-  return calls.chunkwise(transitions.chunk, *call, chunk=chunk)
+  size = chunks.sizes(q.shape[1], chunk, solved=False)
+  body = functools.partial(chunks.chunk, block=size.block)
+  return calls.chunkwise(body, *call, chunk=size.chunk)
 
 
 @contract.form

@@ -1,20 +1,21 @@
 """What the forms of the gated families cost, from their mathematics.
 
-As in `costs`: products, 2 m n k each, and bytes beyond the inputs. A chunk of C
-tokens is made of these products of a lane, in multiplications:
+As in `costs`: products, 2 m n k each, and bytes beyond the inputs. A block of C
+tokens (`chunks`) is made of these products of a lane, in multiplications:
 
     scores, C C K (vector decays: K C (C - 1) / 2, each pair once),
     sums over values, C C V; products with the state, C K V,
     sums of scalar decays, (C + 1) C C; the inverse, 2 (ceil(log2 C) - 1) C^3.
 
 In a gradient a product is made three times: once, and once for each factor. It
-is made once more where its result is a factor itself. An inverse is made twice:
-its derivative is written in its result (`triangular`).
+is made once more where its result is a factor itself. An inverse is made twice,
+and its derivative, written in its result (`triangular`), is 2 C^3.
 """
 
 from typing import NamedTuple
 
 from lalm.attention import calls
+from lalm.attention import chunks
 from lalm.attention import costs
 
 
@@ -37,39 +38,60 @@ class Family(NamedTuple):
 
 
 def chunkwise(s: costs.Sizes, family: Family) -> costs.Cost:
-  """A chunk at a time."""
-  chunk = min(s.chunk or calls.default_chunk(family.writes), s.length)
-  count = -(-s.length // chunk)
+  """A chunk at a time, in blocks."""
+  tokens, block = _cut(s, family)
+  count = -(-s.length // tokens)
   # A token of r writes is r tokens.
-  chunk *= family.writes
+  products = _block(s, family, block * family.writes, tokens > block)
+  products *= 2 * s.lanes * count * (tokens // block)
+  return costs.Cost(products, _bytes(s, count, tokens * family.writes))
+
+
+def _cut(s: costs.Sizes, family: Family) -> tuple[int, int]:
+  """Tokens a chunk and a block."""
+  if family.normalised:
+    chunk = min(s.chunk or calls.CHUNK, s.length)
+    return chunk, chunk
+  solved = bool(family.rank)
+  return chunks.sizes(s.length, s.chunk, solved=solved, writes=family.writes)
+
+
+def _block(s: costs.Sizes, family: Family, C: int, several: bool) -> int:
+  """Multiplications of a block, one of several in its chunk or alone."""
   K, V = s.features, s.value_width
   factor, term = (4, 3) if s.gradient else (1, 1)
-  # How many scores, sums over values (of which factors), uses of the state.
-  scores, sums, solved, states, held = {
-      "": (1, 1, 0, 2, 0),
-      "delta": (2, 1, 1, 2, 1),
-      "pair": (4, 2, 2, 3, 1),
+  # How many scores, sums over values, solutions, additions to the state, and
+  # what is read of it within.
+  scores, sums, solved, added, held = {
+      "": (1, 1, 0, 1, 0),
+      "delta": (2, 1, 1, 1, 1),
+      "pair": (4, 2, 1, 2, 1),
   }[family.rank]
-  size = chunk * chunk * K
+  size = C * C * K
   if family.decay == "vector":
-    padded = 1 << (chunk - 1).bit_length()
+    padded = 1 << (C - 1).bit_length()
     size = K * padded * (padded - 1) // 2
   products = scores * size * factor
-  products += chunk * chunk * V * (sums * term + solved * factor)
-  products += chunk * K * V * (states * term + held * factor)
+  products += C * C * V * (sums * term + solved * factor)
+  if family.rank == "pair":
+    products += C * C * V * factor  # what is written, as removed
+  # The states between blocks are read, and so what is added to them.
+  products += C * K * V * (term + added * (factor if several else term))
+  products += C * K * V * held * factor
   if family.decay == "scalar":
-    products += (chunk + 1) * chunk * chunk * term
+    products += (C + 1) * C * C * term
   if family.rank:
-    levels = max(0, (chunk - 1).bit_length() - 1)
-    products += 2 * levels * chunk**3 * (2 if s.gradient else 1)
+    levels = max(0, (C - 1).bit_length() - 1)
+    products += 2 * levels * C**3 * (2 if s.gradient else 1)
+    products += 2 * C**3 if s.gradient else 0
   if family.normalised:
-    products += chunk * K * factor
-  if chunk == 1 and s.gradient:
+    products += C * K * factor
+  if C == 1 and s.gradient:
     # There is no pair below the diagonal, which one factor was needed for.
     scores = 0 if family.decay == "vector" else K
-    products -= {"": 0, "delta": scores, "pair": 2 * V}[family.rank]
+    products -= {"": 0, "delta": scores, "pair": 2 * V + 2}[family.rank]
     products -= V if family.bonus else 0
-  return costs.Cost(2 * s.lanes * count * products, _bytes(s, count, chunk))
+  return products
 
 
 def recurrent(s: costs.Sizes, family: Family) -> costs.Cost:

@@ -190,7 +190,7 @@ def chunkwise(
   call = _prepare(
       q, k, v, log_decay, log_input, scale, segment_ids, state, causal
   )
-  return calls.chunkwise(_chunk, *call, chunk=chunk)
+  return calls.chunkwise(_chunk, *call, chunk=min(chunk, q.shape[1]))
 
 
 @contract.form

@@ -1,4 +1,4 @@
-"""Systems with a unit lower triangular matrix, by products of matrices only.
+"""Inverses of unit lower triangular matrices, by products of matrices only.
 
 The inverse of I + N, N strictly lower triangular, is made from the inverses of
 diagonal blocks of 1, 2, 4, ... rows. With B what N holds below them,
@@ -44,29 +44,6 @@ def _inverse_jvp(precision, primals, tangents):
   T = inverse(*primals, precision)
   dT = _product(T, _product(tangents[0], T, precision), precision)
   return T, -dT
-
-
-@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
-def solve(N: jax.Array, b: jax.Array, precision: lax.Precision) -> jax.Array:
-  """Returns X of (I + N) X = b.
-
-  Its derivative, dX = (I + N)^-1 (db - dN X), needs no derivative of the
-  inverse.
-
-  Args:
-    N: `[L, C, C]`, zero on and above the diagonal.
-    b: `[L, C, V]`.
-    precision: of the products.
-  """
-  return _product(inverse(N, precision), b, precision)
-
-
-@solve.defjvp
-def _solve_jvp(precision, primals, tangents):
-  (N, b), (dN, db) = primals, tangents
-  T = inverse(N, precision)
-  X = _product(T, b, precision)
-  return X, _product(T, db - _product(dN, X, precision), precision)
 
 
 def _product(a: jax.Array, b: jax.Array, precision: lax.Precision) -> jax.Array:

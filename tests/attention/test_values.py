@@ -15,7 +15,7 @@ def _check(mechanism, form, case):
   assert_close(out, expected, forward(case.dtype, case.length))
 
 
-@pytest.mark.quick("packed, grouped heads")
+@pytest.mark.quick("several blocks a chunk, packed", forms=("chunkwise",))
 @pytest.mark.cases(*cases.FEATURES)
 def test_every_form_equals_the_oracle(mechanism, form, case):
   _check(mechanism, form, case)
