@@ -3,8 +3,9 @@
   python3 -m experiments.peer_comparison [--config=FILE]
       [--config.FIELD=VALUE] [--out=DIR] [--worker=i/n] [--dry_run] [--help]
 
-Mechanisms are the works `softmax` and `linear`, forms the libraries (`lalm`,
-`torch`, `jax.nn`, `jla`). Writes DIR/<device>/: config.json, environment.json,
+Mechanisms are the works, forms the libraries that import (`lalm`, `torch`,
+`jax.nn`, `jla`, `fla`); `configs/gated_peers.py` has the families with gates.
+Writes DIR/<device>/: config.json, environment.json,
 records.jsonl, table.md. With `--config.causal=False` and the same DIR the table
 gains the full forms.
 """
@@ -23,11 +24,11 @@ _ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 def finish(folder: pathlib.Path) -> None:
   """Writes the table of a device's folder and prints it."""
-  from lalm.measure import peers  # needs JAX, so only at the end
+  from lalm.measure import libraries  # needs JAX, so only at the end
 
   records = store.load(folder / "records.jsonl").records
   environment = json.loads((folder / "environment.json").read_text())
-  missing = {work: peers.missing(work) for work in peers.names()}
+  missing = {work: libraries.missing(work) for work in libraries.works()}
   text = table.tables(records, environment, missing)
   store.replace(folder / "table.md", text)
   print(text)

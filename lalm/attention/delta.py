@@ -17,8 +17,8 @@ is read after the last; in the table T and C are then r times as many.
 | step      | 6 K V a token                         | K V                     |
 
 A chunk is M tokens, in blocks of C; m = ceil(log2 C) - 1 steps solve the system
-of a block. Scalar decays add C^2 to the bracket; with vector decays a pair below
-the diagonal is made once, K (C - 1) / 2 in place of each C K (`gated_costs`).
+of a block. Scalar decays add C^2 to the bracket; with vector decays pairs below
+the diagonal are made once, K (C - 1) / 2 in place of each C K (`gated_costs`).
 
 Sources: Schlag et al. 2021 (arXiv 2102.11174), Yang et al. 2024 (2406.06484 and
 2412.06464), Siems et al. 2025 (2502.10297), Kimi Team 2025 (2510.26692).

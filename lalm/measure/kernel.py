@@ -276,21 +276,27 @@ def _gate(
     results = ready.call(*inputs, given)
     return [np.asarray(array) for array in results]
 
-  def reference(q, k, v, *rest, causal):
-    *values, rows = rest
-    named = dict(zip(mechanism.gates, values))
-    return mechanism.reference(q, k, v, rows, causal=causal, **named)
-
   return error.check(
       call,
       ready.inputs,
-      reference,
+      reference(mechanism),
       layouts=mechanism.layouts,
       backward=ready.program.backward,
       causal=point["causal"],
       seed=seed,
       device=jax.default_backend(),
   )
+
+
+def reference(mechanism: Any) -> error.Reference:
+  """Returns a mechanism's reference with gates as `error` passes them."""
+
+  def rows_of(q, k, v, *rest, causal):
+    *values, rows = rest
+    named = dict(zip(mechanism.gates, values))
+    return mechanism.reference(q, k, v, rows, causal=causal, **named)
+
+  return rows_of
 
 
 def identity(point: Point, replicate: int, key: str) -> dict[str, Any]:

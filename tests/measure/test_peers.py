@@ -7,6 +7,7 @@ import pytest
 
 from lalm.attention import catalogue
 from lalm.measure import ceilings
+from lalm.measure import libraries
 from lalm.measure import peers
 
 _POINT = {
@@ -19,6 +20,7 @@ _SETTINGS = {"point_budget": 0.02, "cache": None, "seed": 0, "gate": True}
 torch = pytest.mark.skipif(
     importlib.util.find_spec("torch") is None, reason="torch is not installed"
 )
+_FAMILIES = ("jla", "fla")
 PASSES = pytest.mark.parametrize("pass_", ("forward", "forward_backward"))
 
 
@@ -57,7 +59,7 @@ def test_the_peer_of_jax_passes_the_gate(pass_, causal):
 
 @torch
 @PASSES
-@pytest.mark.parametrize("mechanism", peers.names())
+@pytest.mark.parametrize("mechanism", ("softmax", "linear"))
 @pytest.mark.parametrize("causal", (True, False))
 def test_peers_of_torch_pass_the_gate(mechanism, pass_, causal):
   record = _measure(
@@ -83,27 +85,27 @@ def test_another_library_is_measured_again_with_a_changed_kernel_of_ours(
   key = plan()["key"]
   assert plan()["key"] == key
   changed = catalogue.get("softmax").forms["parallel"]
-  monkeypatch.setitem(peers._FORMS, ("softmax", "lalm"), changed)
+  monkeypatch.setitem(libraries.FORMS, ("softmax", "lalm"), changed)
   assert plan()["key"] != key
 
 
 @torch
 @PASSES
 def test_a_wrong_peer_of_torch_is_not_timed(monkeypatch, pass_):
-  right = peers._FORMS["linear", "torch"]
+  right = libraries.FORMS["linear", "torch"]
   wrong = lambda q, k, v, causal: right(q, k, 1.01 * v, causal=causal)
-  monkeypatch.setitem(peers._FORMS, ("linear", "torch"), wrong)
+  monkeypatch.setitem(libraries.FORMS, ("linear", "torch"), wrong)
   record = _measure(mechanism="linear", form="torch", **{"pass": pass_})
   assert record["status"] == "wrong" and "seconds" not in record
 
 
 @torch
 def test_a_wrong_gradient_of_torch_is_seen(monkeypatch):
-  right = peers._FORMS["linear", "torch"]
+  right = libraries.FORMS["linear", "torch"]
   wrong = lambda q, k, v, causal: right(q, k, v, causal=causal) + 0.01 * (
       q.sum() - q.sum().detach()
   )
-  monkeypatch.setitem(peers._FORMS, ("linear", "torch"), wrong)
+  monkeypatch.setitem(libraries.FORMS, ("linear", "torch"), wrong)
   assert _measure(mechanism="linear", form="torch")["status"] == "ok"
   record = _measure(
       mechanism="linear", form="torch", **{"pass": "forward_backward"}
@@ -112,11 +114,24 @@ def test_a_wrong_gradient_of_torch_is_seen(monkeypatch):
 
 
 def test_a_library_that_does_not_import_is_missing(monkeypatch):
-  monkeypatch.setitem(
-      peers.LIBRARIES, "softmax", {"lalm": "jax", "other": "no_such_module"}
-  )
-  assert peers.missing("softmax") == {"other": "no_such_module"}
-  assert set(peers.get("softmax").forms) == {"lalm"}
+  modules = {**libraries._MODULES, "jax.nn": ("no_such_module", False)}
+  monkeypatch.setattr(libraries, "_MODULES", modules)
+  assert libraries.missing("softmax")["jax.nn"] == "no_such_module"
+  assert "jax.nn" not in peers.get("softmax").forms
+  assert "lalm" in peers.get("softmax").forms
+
+
+@pytest.mark.parametrize(
+    ("work", "library"), [key for key in libraries.FORMS if key[1] in _FAMILIES]
+)
+@PASSES
+def test_families_of_other_libraries_pass_the_gate(work, library, pass_):
+  if library in libraries.missing(work):
+    pytest.skip(f"{library} is not installed")
+  fields = {"mechanism": work, "form": library, "length": 128, "pass": pass_}
+  record = _measure(**fields, value_width=16)
+  assert (record["status"], record["reason"]) == ("ok", "")
+  assert min(record["seconds"]) > 0
 
 
 def test_an_unknown_work_is_refused():
