@@ -91,12 +91,13 @@ def chunk(
     fold = lambda y: _folded(y, length, count)
     x = jax.tree.map(fold, x._replace(bonus=None))._replace(bonus=bonus)
   view = _View(x, segments, product)
-  before, S, w = _through(state.S, _passage(view, x, precision), count, product)
-  last_query = x.bonus is not None
-  out = product("ltk,lkv->ltv", view.rows(x.q, last_query), before)
+  passage = _passage(view, x, precision)
+  held, S, w = _through(state.S, passage, count, product)
+  before = x.bonus is not None
+  out = product("ltk,lkv->ltv", view.rows(x.q, before), held)
   for key, value in _written(x, w):
-    out += view.apply(view.pairs(x.q, key, before=last_query), value)
-  if last_query:
+    out += view.apply(view.pairs(x.q, key, before=before), value)
+  if before:
     out += _own(x)
   if count > 1:
     out = _unfolded(out, length // count, count)

@@ -22,6 +22,7 @@ from lalm.attention import catalogue
 class Case:
   """One call of a form; `None` leaves an argument out of the call.
 
+  `blocks` is for mechanisms whose chunks are made of blocks (`chunks`).
   `margin` keeps every input that far from 0, where feature maps have kinks
   that central differences must not straddle.
   """
@@ -42,6 +43,7 @@ class Case:
   dtype: str = "float64"
   seed: int = 0
   margin: float = 0.0
+  blocks: bool = False
 
   @property
   def sources(self) -> int:
@@ -76,7 +78,7 @@ FEATURES = (
   Case("two halves, packed, grouped heads", split=19, packed=True, heads=4,
        kv_heads=2, scale=0.3),
   Case("several blocks a chunk, packed", length=150, chunk=64, split=70,
-       packed=True, heads=4, kv_heads=2),
+       packed=True, heads=4, kv_heads=2, blocks=True),
 )  # fmt: skip
 
 DERIVATIVES = (
@@ -86,7 +88,7 @@ DERIVATIVES = (
        heads=4, kv_heads=2, margin=0.1),
   Case("two halves, packed", length=21, split=11, packed=True, margin=0.1),
   Case("several blocks a chunk", length=71, chunk=64, packed=True, heads=1,
-       batch=1, margin=0.1),
+       batch=1, margin=0.1, blocks=True),
 )  # fmt: skip
 
 LENGTHS = (1, 2, 63, 65, 127, 129, 257, 1000)

@@ -127,6 +127,8 @@ def computes(name: str, form: str | None, case: cases.Case) -> bool:
   needed = ["scale"] * (case.scale is not None)
   needed += ["segment_ids"] * case.packed
   needed += ["state"] * bool(case.split or form == "step")
+  if case.blocks and entry.full:  # as softmax and linear attention
+    return False
   if "state" in needed and entry.start is None:
     return False
   if not (entry.causal if case.causal else entry.full and form != "step"):
