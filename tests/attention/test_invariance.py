@@ -17,29 +17,36 @@ from tests.attention import subject
 from tests.attention.bounds import forward
 from tests.oracles.compare import assert_close
 
-CHUNK = 8
-CASE = cases.Case(
-    "bits", length=5 * CHUNK, batch=3, heads=4, kv_heads=2, width=8,
-    value_width=6, chunk=CHUNK, dtype="float32",
-)  # fmt: skip
+# A chunk that is one block, and one of several (`chunks`).
+CHUNKS = pytest.mark.parametrize(
+    "chunk", (8, pytest.param(64, marks=pytest.mark.slow))
+)
 # Where the last chunk is filled, XLA compiles these feature maps otherwise.
-TO_ROUNDING = ("performer", "dpfp")
+TO_ROUNDING = ("performer", "dpfp", "hedgehog")
 FORMS = pytest.mark.forms("chunkwise")
 
 
 @functools.cache
-def _inputs(mechanism):
-  arrays, gates, _ = cases.make(mechanism, CASE)
+def _case(chunk):
+  return cases.Case(
+      "bits", length=5 * chunk, batch=3, heads=4, kv_heads=2, width=8,
+      value_width=6, chunk=chunk, dtype="float32",
+  )  # fmt: skip
+
+
+@functools.cache
+def _inputs(mechanism, chunk):
+  arrays, gates, _ = cases.make(mechanism, _case(chunk))
   return arrays, gates
 
 
-def _run(mechanism, form, arrays, gates, ids=None, state=None):
+def _run(mechanism, form, chunk, arrays, gates, ids=None, state=None):
   """One compiled call, as a user makes it."""
   function = catalogue.get(mechanism).forms[form]
   named = dict(gates) if ids is None else {**gates, "segment_ids": ids}
   if state is not None:
     named["state"] = state
-  return function(*arrays, chunk=CHUNK, **named)
+  return function(*arrays, chunk=chunk, **named)
 
 
 def _equal(got, expected):
@@ -48,58 +55,69 @@ def _equal(got, expected):
 
 
 @FORMS
+@CHUNKS
 @pytest.mark.parametrize("cuts", ((1,), (4,), (1, 2), (1, 2, 3, 4)))
-def test_a_call_cut_at_chunks_is_the_call_to_the_bit(mechanism, form, cuts):
-  inputs = _inputs(mechanism)
-  whole = _run(mechanism, form, *inputs)
+def test_a_call_cut_at_chunks_is_the_call_to_the_bit(
+    mechanism, form, chunk, cuts
+):
+  inputs = _inputs(mechanism, chunk)
+  whole = _run(mechanism, form, chunk, *inputs)
   state, outs = None, []
-  edges = [0, *(CHUNK * cut for cut in cuts), CASE.length]
+  edges = [0, *(chunk * cut for cut in cuts), 5 * chunk]
   for start, stop in zip(edges, edges[1:]):
     piece = subject.part(inputs, start, stop)
-    out, state = _run(mechanism, form, *piece, state=state)
+    out, state = _run(mechanism, form, chunk, *piece, state=state)
     outs.append(out)
   _equal((jnp.concatenate(outs, axis=1), state), tuple(whole))
 
 
 @FORMS
-@pytest.mark.parametrize("prefix", (CHUNK, 2 * CHUNK, 2 * CHUNK + 3))
-def test_what_follows_a_prefix_does_not_touch_it(mechanism, form, prefix):
-  inputs = _inputs(mechanism)
-  whole, _ = _run(mechanism, form, *inputs)
-  alone, _ = _run(mechanism, form, *subject.part(inputs, 0, prefix))
-  if prefix % CHUNK and mechanism in TO_ROUNDING:
-    bound = forward(CASE.dtype, CASE.length)
+@CHUNKS
+@pytest.mark.parametrize("prefix", (1, 2, 2.4))
+def test_what_follows_a_prefix_does_not_touch_it(
+    mechanism, form, chunk, prefix
+):
+  inputs = _inputs(mechanism, chunk)
+  prefix = int(prefix * chunk)
+  whole, _ = _run(mechanism, form, chunk, *inputs)
+  alone, _ = _run(mechanism, form, chunk, *subject.part(inputs, 0, prefix))
+  if prefix % chunk and mechanism in TO_ROUNDING:
+    bound = forward("float32", 5 * chunk)
     assert_close(whole[:, :prefix], alone, bound)
   else:
     _equal(whole[:, :prefix], alone)
 
 
 @FORMS
-def test_a_document_that_starts_at_a_chunk_is_as_if_alone(mechanism, form):
-  inputs = _inputs(mechanism)
-  ids = np.repeat([1, 2, 2, 5, 5], CHUNK).astype(np.int32)
-  ids = np.broadcast_to(ids, (CASE.batch, CASE.length))
-  packed, _ = _run(mechanism, form, *inputs, ids=ids)
+@CHUNKS
+def test_a_document_that_starts_at_a_chunk_is_as_if_alone(
+    mechanism, form, chunk
+):
+  inputs = _inputs(mechanism, chunk)
+  ids = np.repeat([1, 2, 2, 5, 5], chunk).astype(np.int32)
+  ids = np.broadcast_to(ids, (3, 5 * chunk))
+  packed, _ = _run(mechanism, form, chunk, *inputs, ids=ids)
   for start, stop in ((0, 1), (1, 3), (3, 5)):
-    start, stop = start * CHUNK, stop * CHUNK
+    start, stop = start * chunk, stop * chunk
     piece = subject.part(inputs, start, stop)
-    alone, _ = _run(mechanism, form, *piece, ids=ids[:, start:stop])
+    alone, _ = _run(mechanism, form, chunk, *piece, ids=ids[:, start:stop])
     _equal(packed[:, start:stop], alone)
 
 
 @FORMS
-def test_a_batch_under_map_is_each_of_its_entries(mechanism, form):
-  inputs = _inputs(mechanism)
+@CHUNKS
+def test_a_batch_under_map_is_each_of_its_entries(mechanism, form, chunk):
+  inputs = _inputs(mechanism, chunk)
   arrays, gates = inputs
   fixed = {key: x for key, x in gates.items() if not subject.timed(x)}
 
   def one(entry):
     arrays, gates = jax.tree.map(lambda x: x[None], entry)
-    return _run(mechanism, form, arrays, {**gates, **fixed}).out[0]
+    return _run(mechanism, form, chunk, arrays, {**gates, **fixed}).out[0]
 
   moving = {key: x for key, x in gates.items() if key not in fixed}
   mapped = jax.jit(lambda xs: jax.lax.map(one, xs))((arrays, moving))
   single = jax.jit(one)
-  for b in range(CASE.batch):
+  for b in range(3):
     entry = jax.tree.map(lambda x: x[b], (arrays, moving))
     _equal(mapped[b], single(entry))
