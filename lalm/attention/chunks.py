@@ -21,6 +21,7 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+from lalm import shapes
 from lalm.attention import decays
 from lalm.attention import transitions
 from lalm.attention import triangular
@@ -49,7 +50,12 @@ def sizes(
     chunk: tokens a chunk as asked for, or None.
     solved: whether there is a system to solve.
     writes: r.
+
+  Raises:
+    ValueError: a chunk that is not an integer of at least 1.
   """
+  if chunk is not None:
+    shapes.check_positive("chunk", chunk)
   block = max(1, (_SOLVED if solved else _PLAIN) // writes)
   if chunk is None:
     chunk = max(1, CHUNK // writes // block) * block

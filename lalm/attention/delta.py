@@ -109,8 +109,6 @@ def chunkwise(
       once. Blocks of 16 writes are made by products; a chunk that they do not
       fill is one block.
   """
-  if chunk is not None:
-    shapes.check_positive("chunk", chunk)
   call = _prepare(
       q, k, v, beta, log_decay, scale, segment_ids, state, feature_map, causal
   )

@@ -97,8 +97,6 @@ def chunkwise(
     chunk: tokens a chunk, 128 if None: what a gradient makes again at once.
       Blocks of 16 of them are made by products; other lengths are one block.
   """
-  if chunk is not None:
-    shapes.check_positive("chunk", chunk)
   call = _prepare(
       q, k, v, log_decay, removal, rate, scale, segment_ids, state, causal
   )

@@ -96,8 +96,6 @@ def chunkwise(
     chunk: tokens a chunk, 128 if None: what a gradient makes again at once.
       Blocks of 32 of them are made by products; other lengths are one block.
   """
-  if chunk is not None:
-    shapes.check_positive("chunk", chunk)
   call = _prepare(q, k, v, log_decay, bonus, scale, segment_ids, state, causal)
   size = chunks.sizes(q.shape[1], chunk, solved=False)
   body = functools.partial(chunks.chunk, block=size.block)

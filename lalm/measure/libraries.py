@@ -126,8 +126,7 @@ def _fla_mamba2(
   from fla.ops.simple_gla import naive
 
   _only_causal(causal)
-  arrays = map(_tokens_first, (q, k, v, log_decay))
-  return _out(naive.naive_chunk_simple_gla(*arrays, scale=1.0))
+  return _fla(naive.naive_chunk_simple_gla, q, k, v, log_decay)
 
 
 def _fla_gated_deltanet(
@@ -136,8 +135,8 @@ def _fla_gated_deltanet(
   from fla.ops.gated_delta_rule import naive
 
   _only_causal(causal)
-  arrays = map(_tokens_first, (_unit(q), _unit(k), v, log_decay, beta))
-  return _out(naive.naive_chunk_gated_delta_rule(*arrays, scale=1.0))
+  call = naive.naive_chunk_gated_delta_rule
+  return _fla(call, _unit(q), _unit(k), v, log_decay, beta)
 
 
 def _fla_kda(
@@ -146,8 +145,8 @@ def _fla_kda(
   from fla.ops.kda import naive
 
   _only_causal(causal)
-  arrays = map(_tokens_first, (_unit(q), _unit(k), v, log_decay, beta))
-  return _out(naive.naive_chunk_kda(*arrays, scale=1.0))
+  call = naive.naive_chunk_kda
+  return _fla(call, _unit(q), _unit(k), v, log_decay, beta)
 
 
 def _fla_deltanet(
@@ -157,16 +156,13 @@ def _fla_deltanet(
 
   _only_causal(causal)
   q = _unit(q) * q.shape[-1] ** 0.5  # which it divides by
-  result = naive.delta_rule_chunkwise(q, _unit(k), v, beta)
-  return result[0] if isinstance(result, tuple) else result
+  return naive.delta_rule_chunkwise(q, _unit(k), v, beta)[0]
 
 
-def _tokens_first(x: Any) -> Any:
-  return x.transpose(1, 2)
-
-
-def _out(result: Any) -> Any:
-  return (result[0] if isinstance(result, tuple) else result).transpose(1, 2)
+def _fla(call: Callable[..., Any], *arrays: Any) -> Any:
+  """Calls what takes, and returns first, tensors `[B, T, H, ...]`."""
+  tokens_first = (x.transpose(1, 2) for x in arrays)
+  return call(*tokens_first, scale=1.0)[0].transpose(1, 2)
 
 
 def _unit(x: Any) -> Any:
