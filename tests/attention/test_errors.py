@@ -13,11 +13,12 @@ from tests.attention import subject
 pytestmark = pytest.mark.catalogued
 
 GOOD = cases.Case("good", length=7, batch=2, heads=2, dtype="float32")
+RANK = ("rank",)  # stands for that of the argument, 4 but for deltaproduct
 # What is wrong, the argument to name, and words for expected and got.
 WRONG = {
-  "queries of rank 3": ("q", lambda q, k, v: (q[0], k, v), ("4",)),
-  "keys of rank 5": ("k", lambda q, k, v: (q, k[None], v), ("4",)),
-  "values of rank 2": ("v", lambda q, k, v: (q, k, v[0, 0]), ("4",)),
+  "queries of rank 3": ("q", lambda q, k, v: (q[0], k, v), RANK),
+  "keys of rank 5": ("k", lambda q, k, v: (q, k[None], v), RANK),
+  "values of rank 2": ("v", lambda q, k, v: (q, k, v[0, 0]), RANK),
   "another batch": ("k", lambda q, k, v: (q, k[:1], v), ("2", "1")),
   "another key width": ("k", lambda q, k, v: (q, k[..., :-1], v), ("6", "5")),
   "values longer than keys": (
@@ -44,8 +45,7 @@ def _good(name, form):
   arrays, gates, _ = cases.make(name, GOOD)
   named = dict(gates)
   if form == "step":
-    arrays = tuple(x[:, :1] for x in arrays)
-    named = {key: x[:, :1] for key, x in named.items()}
+    arrays, named = subject.part((arrays, named), 0, 1)
     named["state"] = subject.blank(name, GOOD)
   return tuple(jnp.asarray(x) for x in arrays), named
 
@@ -62,6 +62,8 @@ def _assert_says(error, argument, words):
 def test_arrays_that_do_not_fit_are_named(mechanism, form, wrong):
   argument, change, words = WRONG[wrong]
   arrays, named = _good(mechanism, form)
+  if words == RANK:
+    words = (str(len(catalogue.get(mechanism).layouts[argument])),)
   catalogue.get(mechanism).forms[form](*arrays, **named)  # the good call
   with pytest.raises(ValueError) as error:
     catalogue.get(mechanism).forms[form](*change(*arrays), **named)
