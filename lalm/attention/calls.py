@@ -201,7 +201,12 @@ Body = Callable[..., tuple[Any, jax.Array]]
 
 def step(token: Body, call: Call, state: Any, x: Tokens) -> contract.Result:
   """Returns what the form `step` returns: one token, without a loop."""
-  inner, out = call.stretch(token, call.enter(state), x)
+
+  def body(state: Any, x: Tokens, precision: lax.Precision) -> Any:
+    one = lambda state, x: token(state, x, precision)
+    return lanes.by_batch(one, call.sizes["B"], state, x)
+
+  inner, out = call.stretch(body, call.enter(state), x)
   return contract.Result(out, call.leave(inner))
 
 

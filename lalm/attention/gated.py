@@ -10,7 +10,7 @@ read before the token, and the token beside it:
 
 | form      | products (a head)             | beyond inputs           |
 |-----------|-------------------------------|-------------------------|
-| recurrent | 4 T K V, with a bonus 6 T K V | T V, grads T / M states |
+| recurrent | 4 T K V                       | T V, grads T / M states |
 | chunkwise | 2 T (C K + C V + 2 K V)       | T V, grads T / M states |
 | step      | 4 K V a token                 | K V                     |
 

@@ -112,9 +112,10 @@ def step(s: costs.Sizes, family: Family) -> costs.Cost:
   K, V = s.features, s.value_width
   times = 3 if s.gradient else 1
   # What the token writes for later is not in its output.
-  products = K * V * (_written(family) - family.bonus + 1) * times
-  if s.gradient and (family.rank == "pair" or family.rank and not family.decay):
-    products -= K * V
+  written = 0 if family.bonus else _written(family)
+  products = K * V * (written + 1) * times
+  if s.gradient and (family.rank or family.bonus):
+    products -= K * V  # of what is read of the state before
   products += K * times if family.normalised else 0
   return costs.Cost(2 * s.lanes * products, s.lanes * (K * V + V) * s.wide)
 
@@ -122,7 +123,7 @@ def step(s: costs.Sizes, family: Family) -> costs.Cost:
 def _written(family: Family) -> int:
   """Products of a token with or into the state, but for reading the output."""
   once = {"": 1, "delta": 2, "pair": 3}[family.rank]
-  return once * family.writes + family.bonus
+  return once * family.writes
 
 
 def _bytes(s: costs.Sizes, count: int, chunk: int) -> int:

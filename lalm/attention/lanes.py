@@ -39,6 +39,17 @@ def together(x: jax.Array) -> jax.Array:
   return jnp.moveaxis(x, 0, 2).reshape(x.shape[1], -1, *x.shape[3:])
 
 
+def by_batch(body: Callable, batch: int, *arrays: Any) -> Any:
+  """Runs `body` on arrays whose lanes are two axes again, B and G.
+
+  What a body of one token does to a state is done in place only where the state
+  has the caller's axes.
+  """
+  split = lambda x: x.reshape(batch, -1, *x.shape[1:])
+  join = lambda x: x.reshape(-1, *x.shape[2:])
+  return jax.tree.map(join, body(*jax.tree.map(split, arrays)))
+
+
 def thin(x: jax.Array) -> jax.Array:
   """Leaves out axes of length 1, for the same reason as `_cut`."""
   return x.reshape([n for n in x.shape if n != 1])

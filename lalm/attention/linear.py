@@ -26,6 +26,7 @@ import jax.numpy as jnp
 from lalm import shapes
 from lalm.attention import contract
 from lalm.attention import features
+from lalm.attention import lanes
 from lalm.attention import masks
 from lalm.attention import sums
 
@@ -259,7 +260,8 @@ def step(
       q, k, v, True, scale, segment_ids, state, feature_map
   )
   token = call.lanes(q, k, v, ids)
-  state, parts = sums.one_token(call, "causal", state, token)
+  one = functools.partial(sums.one_token, call, "causal")
+  state, parts = lanes.by_batch(one, q.shape[0], state, token)
   out = call.output(parts, normalize).astype(v.dtype)
   return contract.Result(out, call.leave(state))
 

@@ -69,20 +69,20 @@ def _token(
   product = functools.partial(jnp.einsum, precision=precision)
   S, z, m, segment = state
   if x.ids is not None:
-    goes_on = segment == x.ids[:, 0]
-    segment = x.ids[:, 0]
-    S = jnp.where(goes_on[:, None, None], S, 0)
-    z = jnp.where(goes_on[:, None], z, 0)
+    goes_on = segment == x.ids[..., 0]
+    segment = x.ids[..., 0]
+    S = jnp.where(goes_on[..., None, None], S, 0)
+    z = jnp.where(goes_on[..., None], z, 0)
     m = jnp.where(goes_on, m, 0)
-  log_f, log_i = m + x.log_decay[:, 0], x.log_input[:, 0]
+  log_f, log_i = m + x.log_decay[..., 0], x.log_input[..., 0]
   m = lax.stop_gradient(jnp.maximum(0, jnp.maximum(log_f, log_i)))
   f, i = jnp.exp(log_f - m), jnp.exp(log_i - m)
-  k = x.k * i[:, None, None]
-  S = S * f[:, None, None] + product("ltk,ltv->lkv", k, x.v)
-  z = z * f[:, None] + k[:, 0]
-  num = product("lrk,lkv->lrv", x.q, S)
-  den = product("lrk,lk->lr", x.q, z)
-  return State(S, z, m, segment), _divide(num, den, m[:, None])
+  k = x.k * i[..., None, None]
+  S = S * f[..., None, None] + product("...tk,...tv->...kv", k, x.v)
+  z = z * f[..., None] + k[..., 0, :]
+  num = product("...rk,...kv->...rv", x.q, S)
+  den = product("...rk,...k->...r", x.q, z)
+  return State(S, z, m, segment), _divide(num, den, m[..., None])
 
 
 def _chunk(

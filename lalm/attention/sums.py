@@ -98,11 +98,11 @@ class Pieces(NamedTuple):
 
   def read(self, state: State, q: Any, ids: Any) -> Sums:
     """Returns what the state holds for each query."""
-    num = self.product("ltf,lfv->ltv", q, state.S)
-    den = self.product("ltf,lf->lt", q, state.z)
+    num = self.product("...tf,...fv->...tv", q, state.S)
+    den = self.product("...tf,...f->...t", q, state.z)
     if ids is None:
       return num, den
-    goes_on = self._each_query(ids == state.segment[:, None], 1)
+    goes_on = self._each_query(ids == state.segment[..., None], -1)
     return jnp.where(goes_on[..., None], num, 0), jnp.where(goes_on, den, 0)
 
   def write(
@@ -111,13 +111,13 @@ class Pieces(NamedTuple):
     """Returns the state of the last document (backwards: the first)."""
     S, z, segment = state
     if ids is not None:
-      last = ids[:, 0 if backwards else -1]
-      goes_on = (segment == last)[:, None]
+      last = ids[..., 0 if backwards else -1]
+      goes_on = (segment == last)[..., None]
       S, z = jnp.where(goes_on[..., None], S, 0), jnp.where(goes_on, z, 0)
-      k = jnp.where((ids == last[:, None])[..., None], k, 0)
+      k = jnp.where((ids == last[..., None])[..., None], k, 0)
       segment = last
-    S = S + self.product("lsf,lsv->lfv", k, v)
-    return State(S, z + k.sum(axis=1), segment)
+    S = S + self.product("...sf,...sv->...fv", k, v)
+    return State(S, z + k.sum(axis=-2), segment)
 
   def within(self, q: Any, k: Any, v: Any, ids: Any, order: str) -> Sums:
     """Returns the sums over these keys, through the matrix of scores.

@@ -23,6 +23,9 @@ import jax
 from jax import lax
 import jax.numpy as jnp
 
+_READ = "...tk,...kv->...tv"
+_WRITE = "...tk,...tv->...kv"
+
 
 class State(NamedTuple):
   """The sum over the tokens of the last document so far, float32 at least.
@@ -67,46 +70,71 @@ class Tokens(NamedTuple):
 def token(
     state: State, x: Tokens, precision: lax.Precision, writes: int = 1
 ) -> tuple[State, jax.Array]:
-  """One token of (1), T = 1: the state after it and its output `[L, R, V]`."""
+  """One token of (1), T = 1: the state after it and its output `[L, R, V]`.
+
+  Any number of axes may stand for L. The state is read by products and changed
+  in one sum at the end, for XLA to do so in place.
+  """
   product = functools.partial(jnp.einsum, precision=precision)
   first, *others = _writes(x, writes)
-  state, before = _write(state, first, product)
+  if x.bonus is not None:
+    out = _read(state, x, x.q, product)
+    out += (x.q * x.bonus * x.k).sum(axis=-1, keepdims=True) * x.v
+  state = _write(state, first, product)
   for other in others:
-    state, _ = _write(state, other, product)
+    state = _write(state, other, product)
   if x.bonus is None:
-    return state, product("lrk,lkv->lrv", x.q, state.S)
-  own = before + product("ltk,ltv->lkv", x.bonus * x.k, x.v)
-  return state, product("lrk,lkv->lrv", x.q, own)
+    out = product(_READ, x.q, state.S)
+  return state, out
 
 
 def _writes(x: Tokens, count: int) -> list[Tokens]:
   """Takes a token of r writes apart into r tokens; the first one decays."""
   if count == 1:
     return [x]
-  one = lambda i: {
-      name: getattr(x, name)[:, i : i + 1] for name in ("k", "v", "beta")
-  }
-  first = x._replace(**one(0))
+
+  def one(i: int) -> dict[str, jax.Array]:
+    rows = lambda y: lax.slice_in_dim(y, i, i + 1, axis=x.k.ndim - 2)
+    return dict(k=rows(x.k), v=rows(x.v), beta=rows(x.beta))
+
   still = x._replace(log_decay=None, ids=None)
-  return [first, *(still._replace(**one(i)) for i in range(1, count))]
+  return [
+      x._replace(**one(0)),
+      *(still._replace(**one(i)) for i in range(1, count)),
+  ]
 
 
-def _write(
-    state: State, x: Tokens, product: Callable
-) -> tuple[State, jax.Array]:
-  """The state after a token, and the sum of its document before it."""
-  S, segment = state
-  if x.ids is not None:
-    S = jnp.where((segment == x.ids[:, 0])[:, None, None], S, 0)
-    segment = x.ids[:, 0]
-  before = S
-  if x.log_decay is not None:
-    S = S * jnp.exp(x.log_decay.reshape(S.shape[0], -1, 1))
-  w = x.v
+def _read(
+    state: State, x: Tokens, rows: jax.Array, product: Callable
+) -> jax.Array:
+  """Returns what the token's document has before it, read by rows."""
+  read = product(_READ, rows, state.S)
+  return read if x.ids is None else jnp.where(_goes_on(state, x), read, 0)
+
+
+def _goes_on(state: State, x: Tokens) -> jax.Array:
+  return (state.segment == x.ids[..., 0])[..., None, None]
+
+
+def _write(state: State, x: Tokens, product: Callable) -> State:
+  """Returns the state after a token."""
+  decay = _decay(x)
+  added = x.v
   if x.beta is not None:
-    w = x.beta[..., None] * (w - product("ltk,lkv->ltv", x.k, S))
-  S = S + product("ltk,ltv->lkv", x.k, w)
+    held = _read(state, x, x.k if decay is None else x.k * decay, product)
+    added = x.beta[..., None] * (x.v - held)
+  S = state.S if decay is None else state.S * jnp.swapaxes(decay, -1, -2)
+  if x.ids is not None:
+    S = jnp.where(_goes_on(state, x), S, 0)
+  S = S + product(_WRITE, x.k, added)
   if x.read is not None:
-    erased = product("ltk,lkv->ltv", x.read, before)
-    S = S - product("ltk,ltv->lkv", x.write, erased)
-  return State(S, segment), before
+    S = S - product(_WRITE, x.write, _read(state, x, x.read, product))
+  return State(S, state.segment if x.ids is None else x.ids[..., 0])
+
+
+def _decay(x: Tokens) -> Any:
+  """Returns what is left of the state, `[L, 1, K]` or `[L, 1, 1]`, or None."""
+  if x.log_decay is None:
+    return None
+  decay = jnp.exp(x.log_decay)
+  return decay if decay.ndim == x.k.ndim else decay[..., None]
