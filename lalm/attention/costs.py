@@ -112,39 +112,48 @@ def linear_parallel(s: Sizes, normalize: bool = True) -> Cost:
 
 
 def linear_chunkwise(s: Sizes, normalize: bool = True) -> Cost:
-  """Per token C (F + V) within its chunk, 2 F V + F for the state."""
+  """Per token C (F + V) within its chunk, 2 F V + 2 F for the state."""
   chunk = min(s.chunk or sums.default_chunk(s.causal), s.length)
   F, V = s.features, s.value_width
   length = -(-s.length // chunk) * chunk
   # In a gradient each product is made three times, but scores are recomputed,
   # because the derivative of values needs them.
   times, again = (3, 4) if s.gradient else (1, 1)
-  widths = times * (2 * F * V + F * normalize)
+  widths = times * 2 * F * V + _normaliser(s, normalize)
   widths += chunk * (again * F + times * V) if s.causal else 0
   products = 2 * s.lanes * length * widths + _maps(s, length, times)
   return Cost(products, _linear_bytes(s, length, chunk))
 
 
 def linear_recurrent(s: Sizes, normalize: bool = True) -> Cost:
-  """Per token 2 F V + F."""
+  """Per token 2 F V + 2 F."""
   F, V = s.features, s.value_width
   chunk = min(sums.CHUNK, s.length)
   length = -(-s.length // chunk) * chunk
   times = 3 if s.gradient else 1
-  states = 2 * times + (1 if s.gradient and s.causal else 0)
-  products = 2 * s.lanes * length * (states * F * V + times * F * normalize)
+  again = 1 if s.gradient and s.causal else 0
+  widths = (2 * times + again) * F * V + _normaliser(s, normalize, again)
+  products = 2 * s.lanes * length * widths
   products += _maps(s, length, times)
   inner = chunk * F * V * s.lanes * s.wide if s.gradient else 0
   return Cost(products, _linear_bytes(s, length, chunk) + inner)
 
 
 def linear_step(s: Sizes, normalize: bool = True) -> Cost:
-  """One token: 2 F V + F; the state is rewritten."""
+  """One token: 2 F V + 2 F; the state is rewritten."""
   F, V = s.features, s.value_width
   times = 3 if s.gradient else 1
-  products = 2 * s.lanes * (2 * F * V + F * normalize) * times
+  widths = times * 2 * F * V + _normaliser(s, normalize)
+  products = 2 * s.lanes * widths
   products += _maps(s, 1, 2 if s.gradient else 1)
   return Cost(products, s.lanes * (F * V + F + V) * s.wide)
+
+
+def _normaliser(s: Sizes, normalize: bool, again: int = 0) -> int:
+  """Products that read it, and that write it: with ones, which are constant."""
+  if not normalize:
+    return 0
+  return s.features * ((3 + 2 if s.gradient else 2) + again)
 
 
 def _maps(s: Sizes, length: int, times: int) -> int:
