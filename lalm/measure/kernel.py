@@ -84,7 +84,7 @@ class Target:
   def plan(self, point: Point, settings: Settings) -> dict[str, Any]:
     """Key, operations, predicted peak bytes and seconds of one call."""
     del settings  # what a point is does not depend on how it is measured
-    with _precision(point):
+    with precision(point):
       mechanism = self._find(point["mechanism"])
       program = points.program(point, mechanism)
       traced = program.function.trace(*program.arguments)
@@ -101,7 +101,7 @@ class Target:
       self, point: Point, replicate: int, settings: Settings
   ) -> dict[str, Any]:
     """The record of one point in this process."""
-    with _precision(point):
+    with precision(point):
       _use_cache(settings.get("cache"))
       memory.settle()
       mechanism = self._find(point["mechanism"])
@@ -125,7 +125,7 @@ class Target:
 
   def peak(self, point: Point, settings: Settings) -> dict[str, Any]:
     """Peak memory of a point, in a process that has measured nothing else."""
-    with _precision(point):
+    with precision(point):
       _use_cache(settings.get("cache"))
       mechanism = self._find(point["mechanism"])
       ready = self._compile(point, mechanism, 0)
@@ -205,7 +205,7 @@ class Peak:
     return TARGET.peak(point, settings)
 
 
-def _precision(point: Point) -> contextlib.AbstractContextManager[Any]:
+def precision(point: Point) -> contextlib.AbstractContextManager[Any]:
   """Lets JAX keep float64 where a point asks for it."""
   return jax.enable_x64(point["dtype"] == "float64")
 

@@ -2,17 +2,15 @@
 
 A ratio is the other library's seconds over this one's, so above 1 this one is
 faster. Both were timed in the same worker process; the ratio is the median over
-workers, the interval the range of medians of resampled workers that holds 95 %.
+workers, with its interval (`medians`).
 """
 
 import json
 import statistics
 from typing import Any, Iterable, Mapping, NamedTuple
 
-import numpy as np
-
 from lalm import units
-from lalm.scaling import intervals
+from lalm.report import medians
 from lalm.scaling import reading
 
 EXPERIMENT = "peer_comparison"
@@ -43,9 +41,7 @@ class Ratio(NamedTuple):
     library: the other one.
     ours: this library's seconds, median over workers; None if unknown.
     theirs: the other's.
-    ratio: theirs / ours.
-    workers: how many have timed both.
-    interval: of the ratio, None with fewer than 3 workers.
+    each: theirs / ours, a number for each worker that has timed both.
     remark: why there is no ratio, "" where there is one.
   """
 
@@ -56,10 +52,13 @@ class Ratio(NamedTuple):
   library: str
   ours: float | None
   theirs: float | None
-  ratio: float | None
-  workers: int
-  interval: tuple[float, float] | None
+  each: tuple[float, ...]
   remark: str
+
+  @property
+  def ratio(self) -> float | None:
+    """The median over workers."""
+    return statistics.median(self.each) if self.each else None
 
 
 def tables(
@@ -109,7 +108,7 @@ def ratios(
     found = {library: _times(own) for library, own in libraries.items()}
     for library, own in libraries.items():
       if library != OURS:
-        lines.append(_line(place, library, found, _remark(own)))
+        lines.append(_line(place, library, found, medians.remark(own)))
     for library in missing.get(place[0], ()):
       if library not in found:
         lines.append(_line(place, library, found, MISSING))
@@ -123,14 +122,6 @@ def _times(records: list[Record]) -> dict[int, float]:
       replicate: statistics.median(record["seconds"])
       for replicate, record in reading.newest(records).items()
   }
-
-
-def _remark(records: list[Record]) -> str:
-  """Why something was not measured, as far as records tell."""
-  for record in reversed(records):
-    if record["status"] != "ok":
-      return f"{record['status']}: {record.get('reason', '')}".strip(": ")
-  return ""
 
 
 def _line(
@@ -148,21 +139,8 @@ def _line(
       library,
       middle(ours),
       middle(theirs),
-      statistics.median(each) if each else None,
-      len(each),
-      _interval(each) if len(each) >= 3 else None,
+      tuple(each),
       "" if each else remark or "not measured",
-  )
-
-
-def _interval(each: list[float]) -> tuple[float, float]:
-  """95 % of the medians of samples of whole workers, drawn with repeats."""
-  index, weight = intervals.draws(len(each))
-  medians = np.median(np.array(each)[index], axis=1)
-  tail = (1 - intervals.LEVEL) / 2
-  return (
-      intervals.quantile(medians, weight, tail),
-      intervals.quantile(medians, weight, 1 - tail),
   )
 
 
@@ -196,11 +174,11 @@ def markdown(lines: Iterable[Ratio], heading: str) -> str:
           "",
           "Seconds of the other library over those of lalm, by length:",
           "",
-          *_table(head, shares),
+          *medians.table(head, shares, 3),
           "",
           "Time of a call, by length:",
           "",
-          *_table(head, rows),
+          *medians.table(head, rows, 3),
           "",
           *_notes(curves),
           "",
@@ -208,19 +186,8 @@ def markdown(lines: Iterable[Ratio], heading: str) -> str:
   )
 
 
-def _table(head: list[str], rows: list[list[str]]) -> list[str]:
-  rule = ["---"] * 3 + ["---:"] * (len(head) - 3)
-  return [f"| {' | '.join(cells)} |" for cells in (head, rule, *rows)]
-
-
 def _share(line: Ratio | None) -> str:
-  """A ratio with its interval, or with how few workers it is of."""
-  if line is None or line.ratio is None:
-    return ""
-  if line.interval is None:
-    noun = "worker" if line.workers == 1 else "workers"
-    return f"{line.ratio:.2f} ({line.workers} {noun})"
-  return f"{line.ratio:.2f} [{line.interval[0]:.2f}, {line.interval[1]:.2f}]"
+  return "" if line is None else medians.cell(line.each)
 
 
 def _seconds(value: float | None) -> str:
@@ -243,17 +210,9 @@ def _notes(
 def heading(records: Iterable[Record], environment: Mapping[str, Any]) -> str:
   """Returns what was measured where: device, versions, setting."""
   records = list(records)
-  versions: dict[str, str] = {}
-  for record in records:
-    versions.update(record.get("versions") or {})
-  point = records[0]["point"]
-  timed = [record for record in records if record["status"] == "ok"]
-  workers = len({record["replicate"] for record in timed})
-  used = ", ".join(f"{name} {versions[name]}" for name in sorted(versions))
   return (
-      f"{environment.get('slug', environment.get('device', 'device'))};"
-      f" {used}; B={point['batch']}, H={point['heads']}, d={point['width']},"
-      f" {point['dtype']}; medians over {workers} worker processes that run"
-      " all libraries, in brackets 95 % of the medians of workers drawn anew;"
-      " above 1: lalm is faster"
+      f"{medians.place(records, environment)}; medians over"
+      f" {medians.workers(records)} worker processes that run all libraries, in"
+      " brackets 95 % of the medians of workers drawn anew; above 1: lalm is"
+      " faster"
   )

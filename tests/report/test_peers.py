@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from lalm.report import medians
 from lalm.report import peers
 
 
@@ -33,7 +34,7 @@ def test_a_ratio_is_the_median_over_workers_of_theirs_over_ours():
   theirs = [_record("torch", i, [t]) for i, t in enumerate((3, 2, 4.8))]
   line = _line(ours + theirs)
   assert line.ratio == pytest.approx(1.2)  # of 3, 1 and 1.2
-  assert line.interval == pytest.approx((1, 3))
+  assert medians.interval(line.each) == pytest.approx((1, 3))
   assert (line.ours, line.theirs) == (2, 3)
   assert line.remark == ""
   assert _line(theirs[::-1] + ours[::-1]) == line
@@ -44,7 +45,7 @@ def test_only_workers_that_timed_both_are_compared():
   theirs = [_record("torch", i, [float(i)]) for i in (1, 2, 3)]
   line = _line(ours + theirs)
   assert line.ratio == pytest.approx(1.5)  # of 1 and 2
-  assert line.interval is None  # two workers are too few
+  assert medians.interval(line.each) is None  # two workers are too few
 
 
 def test_only_the_program_tried_last_is_compared():
@@ -62,7 +63,7 @@ def test_the_interval_holds_the_ratio_and_lies_within_the_workers(count):
   each = [1 + 0.1 * i for i in range(count)]
   records = [_record("lalm", i, [1.0]) for i in range(count)]
   records += [_record("torch", i, [t]) for i, t in enumerate(each)]
-  low, high = _line(records).interval
+  low, high = medians.interval(_line(records).each)
   assert each[0] <= low < _line(records).ratio < high <= each[-1]
   if count == 9:  # narrower than the range
     assert high - low < each[-1] - each[0]

@@ -1,0 +1,159 @@
+"""A compiled scan of steps, beside what no step can be faster than.
+
+A step reads and rewrites its state, which takes at least as long as to scale
+it; called from Python, it takes at least what a call takes that computes
+nothing. Both floors are timed by the worker that has timed the steps.
+"""
+
+import dataclasses
+from typing import Any, Callable, Mapping
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from lalm.attention import catalogue
+from lalm.attention import contract
+from lalm.measure import kernel
+from lalm.measure import points
+from lalm.measure import timing
+
+FORM = "steps"
+
+
+def names() -> tuple[str, ...]:
+  """Returns the mechanisms whose state has the same size after any token."""
+  return tuple(n for n in catalogue.names() if _steps(catalogue.get(n)))
+
+
+def _steps(mechanism: catalogue.Mechanism) -> bool:
+  return {"recurrent", "step"} <= set(mechanism.forms)
+
+
+def get(name: str) -> catalogue.Mechanism:
+  """Returns a mechanism whose one form is a scan of its `step`.
+
+  Raises:
+    ValueError: no such mechanism, or one without these two forms.
+  """
+  mechanism = catalogue.get(name)
+  if not _steps(mechanism):
+    raise ValueError(
+        "mechanism: expected one with the forms recurrent and step, got"
+        f" {name!r}"
+    )
+  forms = {FORM: scan(mechanism)}
+  return dataclasses.replace(mechanism, forms=forms, featured=(), laws={})
+
+
+def scan(mechanism: catalogue.Mechanism) -> contract.Form:
+  """Returns a form that takes a mechanism's steps one after the other."""
+  step = mechanism.forms["step"]
+
+  def steps(
+      q: jax.Array,
+      k: jax.Array,
+      v: jax.Array,
+      *,
+      causal: bool = True,
+      **gates: jax.Array,
+  ) -> contract.Result:
+    if not causal:
+      raise ValueError(f"causal: expected True for steps, got {causal}")
+    arrays = {"q": q, "k": k, "v": v, **gates}
+
+    def one(state: Any, t: jax.Array) -> tuple[Any, jax.Array]:
+      now = {
+          name: lax.dynamic_slice_in_dim(x, t, 1, axis=1)
+          if "T" in mechanism.layouts[name]
+          else x
+          for name, x in arrays.items()
+      }
+      q, k, v = (now.pop(name) for name in "qkv")
+      out, state = step(q, k, v, state=state, **now)
+      return state, out[:, 0]
+
+    state, out = lax.scan(one, _state(mechanism, q, v), jnp.arange(q.shape[1]))
+    return contract.Result(jnp.moveaxis(out, 0, 1), state)
+
+  return steps
+
+
+def _state(mechanism: catalogue.Mechanism, q: Any, v: Any) -> Any:
+  """The state before the first token of q `[B, T, H, K]`, for H = G."""
+  batch, _, heads, width = q.shape
+  return mechanism.init(batch, heads, width, v.shape[-1], dtype=v.dtype)
+
+
+class Target(kernel.Target):
+  """As the target of attention, with the floors of a step in each record."""
+
+  def __init__(self) -> None:
+    super().__init__(get)
+
+  def measure(
+      self, point: kernel.Point, replicate: int, settings: kernel.Settings
+  ) -> dict[str, Any]:
+    """The record of one point in this process."""
+    record = super().measure(point, replicate, settings)
+    if record["status"] == "ok":
+      with kernel.precision(point):
+        record["floors"] = _floors(point, settings.get("point_budget", 2.0))
+    return record
+
+
+def _floors(point: Mapping[str, Any], budget: float) -> dict[str, Any]:
+  """Bytes of the state, and seconds of what a step is measured against.
+
+  Returns:
+    `state_bytes`, and samples of `scaling` the state once, of a `call` of
+    `step` from Python with a batch of one, and of a `no_op` call.
+  """
+  mechanism = catalogue.get(point["mechanism"])
+  q, _, v = points.program({**point, "form": "step"}, mechanism).inputs[:3]
+  state = _state(mechanism, q, v)
+  scaled = _time(_scaling(state, point["length"]), budget)
+  call, nothing = _calls({**point, "batch": 1, "length": 1}, mechanism)
+  return {
+      "state_bytes": sum(x.nbytes for x in jax.tree.leaves(state)),
+      "scaling": [seconds / point["length"] for seconds in scaled],
+      "call": _time(call, budget),
+      "no_op": _time(nothing, budget),
+  }
+
+
+def _scaling(state: Any, times: int) -> Callable[[], Any]:
+  """Returns a call that scales a state so many times."""
+
+  @jax.jit
+  def run(state: Any, factors: jax.Array) -> Any:
+    sums = lambda x: jnp.issubdtype(x.dtype, jnp.inexact)
+    one = lambda state, factor: (
+        jax.tree.map(lambda x: x * factor if sums(x) else x, state),
+        None,
+    )
+    return lax.scan(one, state, factors)[0]
+
+  factors = jnp.full(times, 0.999, jnp.float32)
+  return lambda: run(state, factors)
+
+
+def _calls(point: Mapping[str, Any], mechanism: Any) -> tuple:
+  """Returns a call of `step`, and one that computes nothing of the same."""
+  arrays = [jnp.asarray(x) for x in points.inputs(point, mechanism)]
+  state = _state(mechanism, arrays[0], arrays[2])
+  given = {**dict(zip(mechanism.gates, arrays[3:])), "state": state}
+  step = mechanism.forms["step"]
+  nothing = jax.jit(lambda *_, **__: jnp.float32(0), keep_unused=True)
+  return (
+      lambda: step(*arrays[:3], **given),
+      lambda: nothing(*arrays[:3], **given),
+  )
+
+
+def _time(call: Callable[[], Any], budget: float) -> list[float]:
+  jax.block_until_ready(call())  # what is done once is not timed
+  return timing.measure(call, budget=budget).seconds
+
+
+TARGET = Target()

@@ -1,0 +1,73 @@
+"""Ratios of two times of the same workers, and Markdown tables of them."""
+
+import statistics
+from typing import Any, Iterable, Mapping, Sequence
+
+import numpy as np
+
+from lalm.scaling import intervals
+
+Record = Mapping[str, Any]
+
+
+def interval(each: Sequence[float]) -> tuple[float, float] | None:
+  """Returns 95 % of the medians of workers drawn anew; None of fewer than 3.
+
+  Args:
+    each: a ratio a worker.
+  """
+  if len(each) < 3:
+    return None
+  index, weight = intervals.draws(len(each))
+  medians = np.median(np.array(each)[index], axis=1)
+  tail = (1 - intervals.LEVEL) / 2
+  return (
+      intervals.quantile(medians, weight, tail),
+      intervals.quantile(medians, weight, 1 - tail),
+  )
+
+
+def cell(each: Sequence[float]) -> str:
+  """The median ratio with its interval, or with how few workers it is of."""
+  if not each:
+    return ""
+  middle, bounds = statistics.median(each), interval(each)
+  if bounds is None:
+    noun = "worker" if len(each) == 1 else "workers"
+    return f"{middle:.2f} ({len(each)} {noun})"
+  return f"{middle:.2f} [{bounds[0]:.2f}, {bounds[1]:.2f}]"
+
+
+def table(
+    head: Sequence[str], rows: Iterable[Sequence[str]], words: int
+) -> list[str]:
+  """Lines of a Markdown table whose first columns are words, then numbers."""
+  rule = ["---"] * words + ["---:"] * (len(head) - words)
+  return [f"| {' | '.join(cells)} |" for cells in (head, rule, *rows)]
+
+
+def remark(records: Sequence[Record]) -> str:
+  """Why something was not measured, as far as records tell."""
+  for record in reversed(records):
+    if record["status"] != "ok":
+      return f"{record['status']}: {record.get('reason', '')}".strip(": ")
+  return ""
+
+
+def place(records: Sequence[Record], environment: Mapping[str, Any]) -> str:
+  """What was measured where: device, versions, sizes."""
+  versions: dict[str, str] = {}
+  for record in records:
+    versions.update(record.get("versions") or {})
+  used = ", ".join(f"{name} {versions[name]}" for name in sorted(versions))
+  point = records[0]["point"]
+  return (
+      f"{environment.get('slug', environment.get('device', 'device'))};"
+      f" {used}; B={point['batch']}, H={point['heads']}, d={point['width']},"
+      f" {point['dtype']}"
+  )
+
+
+def workers(records: Iterable[Record]) -> int:
+  """How many workers have timed something."""
+  return len({r["replicate"] for r in records if r["status"] == "ok"})
