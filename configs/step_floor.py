@@ -11,10 +11,10 @@ def get_config() -> config_dict.ConfigDict:
   config.lengths = (256,)  # steps of the scan
   config.passes = ("forward",)
 
-  config.batch = 256
+  config.batch = 64
   config.heads = 8
-  config.width = 64
-  config.value_width = 64
+  config.width = 128
+  config.value_width = 128
   config.dtype = "float32"
   config.causal = True
   config.chunk = 0  # the form's own

@@ -95,12 +95,15 @@ def _block(s: costs.Sizes, family: Family, C: int, several: bool) -> int:
 
 
 def recurrent(s: costs.Sizes, family: Family) -> costs.Cost:
-  """A token at a time; the state that is read is a sum of products."""
+  """A token at a time."""
   chunk = min(calls.CHUNK, s.length)
   count = -(-s.length // chunk)
   K, V = s.features, s.value_width
   factor, term = (4, 3) if s.gradient else (1, 1)
-  widths = K * V * (_written(family) * factor + term)
+  # Products with the state and into it, but for reading the output; what a
+  # write reads is a factor of it, so that it is all made again.
+  other = {"": 1, "delta": 2, "pair": 3}[family.rank] * family.writes
+  widths = K * V * (other * factor + (factor if family.rank else term))
   widths += K * factor if family.normalised else 0
   inner = chunk * K * V * s.lanes * s.wide if s.gradient else 0
   memory = _bytes(s, count, chunk) + inner
@@ -111,19 +114,13 @@ def step(s: costs.Sizes, family: Family) -> costs.Cost:
   """One token; the state before it is not differentiated."""
   K, V = s.features, s.value_width
   times = 3 if s.gradient else 1
-  # What the token writes for later is not in its output.
-  written = 0 if family.bonus else _written(family)
-  products = K * V * (written + 1) * times
-  if s.gradient and (family.rank or family.bonus):
-    products -= K * V  # of what is read of the state before
+  products = 2 * K * V * times
+  if family.rank or family.bonus:
+    # The state before the token is read, and what is written is not.
+    rows = {"": 1, "delta": 1 + family.writes, "pair": 2}[family.rank]
+    products = rows * K * V * (2 if s.gradient else 1)
   products += K * times if family.normalised else 0
   return costs.Cost(2 * s.lanes * products, s.lanes * (K * V + V) * s.wide)
-
-
-def _written(family: Family) -> int:
-  """Products of a token with or into the state, but for reading the output."""
-  once = {"": 1, "delta": 2, "pair": 3}[family.rank]
-  return once * family.writes
 
 
 def _bytes(s: costs.Sizes, count: int, chunk: int) -> int:

@@ -17,6 +17,7 @@ read after the last. `token` is (1) as it is written; `chunks` is its products.
 
 from collections.abc import Callable
 import functools
+import itertools
 from typing import Any, NamedTuple
 
 import jax
@@ -72,64 +73,70 @@ def token(
 ) -> tuple[State, jax.Array]:
   """One token of (1), T = 1: the state after it and its output `[L, R, V]`.
 
-  Any number of axes may stand for L. The state is read by products and changed
-  in one sum at the end, for XLA to do so in place.
+  Any number of axes may stand for L. What a row reads after the token is what
+  it reads before, decayed, and its products with the keys that are written: so
+  all is read at once, and the state changed in one sum, which XLA does in
+  place. Where nothing is read before, the output is read after.
   """
   product = functools.partial(jnp.einsum, precision=precision)
-  first, *others = _writes(x, writes)
-  if x.bonus is not None:
-    out = _read(state, x, x.q, product)
-    out += (x.q * x.bonus * x.k).sum(axis=-1, keepdims=True) * x.v
-  state = _write(state, first, product)
-  for other in others:
-    state = _write(state, other, product)
-  if x.bonus is None:
-    out = product(_READ, x.q, state.S)
-  return state, out
+  decay = _decay(x)
+  late = lambda rows: rows if decay is None else rows * decay
+  out, written = None, [(x.k, x.v)]
+  if x.beta is not None:
+    held, out = _read(state, x, product, late(x.k), late(x.q))
+    written = _replaced(x, held, writes)
+  elif x.read is not None:
+    erased, out = _read(state, x, product, x.read, late(x.q))
+    written.append((-x.write, erased))
+  elif x.bonus is not None:
+    (out,) = _read(state, x, product, x.q)
+    out += _dot(x.q * x.bonus, x.k) * x.v
+  S = state.S if decay is None else state.S * jnp.swapaxes(decay, -1, -2)
+  if x.ids is not None:
+    S = jnp.where(_goes_on(state, x), S, 0)
+  for key, value in written:
+    S = S + product(_WRITE, key, value)
+  if out is None:
+    out = product(_READ, x.q, S)
+  elif x.bonus is None:
+    out += sum(_dot(x.q, key) * value for key, value in written)
+  return State(S, state.segment if x.ids is None else x.ids[..., 0]), out
 
 
-def _writes(x: Tokens, count: int) -> list[Tokens]:
-  """Takes a token of r writes apart into r tokens; the first one decays."""
-  if count == 1:
-    return [x]
+def _replaced(x: Tokens, held: jax.Array, writes: int) -> list[tuple]:
+  """Returns keys and what each write changes, r times `[L, 1, ...]`.
 
-  def one(i: int) -> dict[str, jax.Array]:
-    rows = lambda y: lax.slice_in_dim(y, i, i + 1, axis=x.k.ndim - 2)
-    return dict(k=rows(x.k), v=rows(x.v), beta=rows(x.beta))
-
-  still = x._replace(log_decay=None, ids=None)
-  return [
-      x._replace(**one(0)),
-      *(still._replace(**one(i)) for i in range(1, count)),
-  ]
+  Args:
+    x: the token.
+    held: what its keys read before it, `[L, r, V]`.
+    writes: r.
+  """
+  written: list[tuple] = []
+  for i in range(writes):
+    own = lambda y: lax.slice_in_dim(y, i, i + 1, axis=x.k.ndim - 2)
+    k = own(x.k)
+    seen = own(held) + sum(_dot(k, key) * value for key, value in written)
+    written.append((k, own(x.beta)[..., None] * (own(x.v) - seen)))
+  return written
 
 
 def _read(
-    state: State, x: Tokens, rows: jax.Array, product: Callable
-) -> jax.Array:
-  """Returns what the token's document has before it, read by rows."""
-  read = product(_READ, rows, state.S)
-  return read if x.ids is None else jnp.where(_goes_on(state, x), read, 0)
+    state: State, x: Tokens, product: Callable, *rows: jax.Array
+) -> list[jax.Array]:
+  """Returns what sets of rows read of the token's document before it."""
+  read = product(_READ, jnp.concatenate(rows, axis=-2), state.S)
+  if x.ids is not None:
+    read = jnp.where(_goes_on(state, x), read, 0)
+  edges = itertools.accumulate(y.shape[-2] for y in rows[:-1])
+  return jnp.split(read, list(edges), axis=-2)
+
+
+def _dot(rows: jax.Array, key: jax.Array) -> jax.Array:
+  return (rows * key).sum(axis=-1, keepdims=True)
 
 
 def _goes_on(state: State, x: Tokens) -> jax.Array:
   return (state.segment == x.ids[..., 0])[..., None, None]
-
-
-def _write(state: State, x: Tokens, product: Callable) -> State:
-  """Returns the state after a token."""
-  decay = _decay(x)
-  added = x.v
-  if x.beta is not None:
-    held = _read(state, x, x.k if decay is None else x.k * decay, product)
-    added = x.beta[..., None] * (x.v - held)
-  S = state.S if decay is None else state.S * jnp.swapaxes(decay, -1, -2)
-  if x.ids is not None:
-    S = jnp.where(_goes_on(state, x), S, 0)
-  S = S + product(_WRITE, x.k, added)
-  if x.read is not None:
-    S = S - product(_WRITE, x.write, _read(state, x, x.read, product))
-  return State(S, state.segment if x.ids is None else x.ids[..., 0])
 
 
 def _decay(x: Tokens) -> Any:

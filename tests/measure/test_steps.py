@@ -48,13 +48,13 @@ def test_steps_pass_the_gate_and_have_floors(mechanism, dtype, state):
   assert all(min(floors[name]) > 0 for name in ("scaling", "call", "no_op"))
 
 
-def test_a_scan_does_the_products_of_its_steps():
+def test_a_scan_of_steps_does_the_products_of_the_recurrence():
   mechanism = catalogue.get("kda")
   point = {**_POINT, "mechanism": "kda"}
   planned = steps.Target().plan(point, _SETTINGS)["operations"]["products"]
-  one = mechanism.cost("step", length=1, batch=2, heads=2, width=16,
-                       value_width=8).products  # fmt: skip
-  assert planned == 24 * one
+  known = mechanism.cost("recurrent", length=24, batch=2, heads=2, width=16,
+                         value_width=8).products  # fmt: skip
+  assert planned == known
 
 
 def test_steps_that_forget_are_not_timed(monkeypatch):
