@@ -9,6 +9,7 @@ from lalm.attention import features
 from tests.attention.bounds import forward
 from tests.oracles import differences
 from tests.oracles import features as oracles
+from tests.oracles import maps
 from tests.oracles.compare import assert_close
 
 NAMES = tuple(oracles.MAPS)
@@ -30,6 +31,14 @@ def test_a_feature_map_equals_its_definition(name):
   x = x.astype(np.float32)
   got = getattr(features, name)(jnp.asarray(x))
   assert_close(got, oracles.MAPS[name](x), forward("float32", 1))
+
+
+@pytest.mark.parametrize("nu", (1, 3))
+def test_dpfp_equals_its_definition_feature_by_feature(nu):
+  x = _points()
+  with jax.enable_x64(True):
+    got = features.dpfp(nu)(jnp.asarray(x))
+  assert_close(got, maps.dpfp(x, nu), forward("float64", 1))
 
 
 @MAPS

@@ -23,8 +23,8 @@ CASES = (
     GIVEN,
     cases.Case("from a state, packed", length=37, split=13, packed=True,
                margin=0.1),
-    cases.Case("from a state, several blocks", length=150, split=13, chunk=64,
-               batch=1, margin=0.1, blocks=True),
+    cases.Case("from a state, packed, several blocks", length=150, split=13,
+               chunk=64, batch=1, margin=0.1, packed=True, blocks=True, seed=5),
 )  # fmt: skip
 # Their states are sums; the oracle of mLSTM's has another scale.
 SUMS = [name for name in recurrences.RECURRENCES if name != "mlstm"]

@@ -66,6 +66,16 @@ def test_a_decay_equal_for_all_features_is_a_scalar_decay(form):
       _run(delta, form, arrays, beta=beta, log_decay=vector),
       _run(delta, form, arrays, beta=beta, log_decay=scalar),
   )
+  # Where the state is read before it decays.
+  arrays, gates = _inputs("rwkv7")
+  for module, others in (
+      (gated, dict(bonus=jnp.full((2, 8), 0.3))),
+      (dplr, dict(removal=gates["removal"], rate=gates["rate"])),
+  ):
+    _equal(
+        _run(module, form, arrays, log_decay=vector, **others),
+        _run(module, form, arrays, log_decay=scalar, **others),
+    )
 
 
 @pytest.mark.parametrize("form", FORMS)
