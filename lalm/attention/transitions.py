@@ -12,7 +12,7 @@ Families are told apart by the structure of A_t:
 
 (a) which also writes beta_t k_t v_t^T, not k_t v_t^T. Where a token writes r
 times, A_t is a product of r transitions, of which the first decays, and S is
-read after the last. `token` is (1) as it is written; `chunks` is its products.
+read after the last. `token` is (1) a token at a time; `chunks` is its products.
 """
 
 from collections.abc import Callable
@@ -75,25 +75,25 @@ def token(
 
   Any number of axes may stand for L. What a row reads after the token is what
   it reads before, decayed, and its products with the keys that are written: so
-  all is read at once, and the state changed in one sum, which XLA does in
-  place. Where nothing is read before, the output is read after.
+  all is read at once, and the state changed by sums at the end, which XLA does
+  in place. Where nothing is read before, the output is read after.
   """
   product = functools.partial(jnp.einsum, precision=precision)
-  decay = _decay(x)
+  S, decay = _of_document(state, x), _decay(x)
+  read = functools.partial(_read, product, S)
   late = lambda rows: rows if decay is None else rows * decay
   out, written = None, [(x.k, x.v)]
   if x.beta is not None:
-    held, out = _read(state, x, product, late(x.k), late(x.q))
+    held, out = read(late(x.k), late(x.q))
     written = _replaced(x, held, writes)
   elif x.read is not None:
-    erased, out = _read(state, x, product, x.read, late(x.q))
+    erased, out = read(x.read, late(x.q))
     written.append((-x.write, erased))
   elif x.bonus is not None:
-    (out,) = _read(state, x, product, x.q)
+    (out,) = read(x.q)
     out += _dot(x.q * x.bonus, x.k) * x.v
-  S = state.S if decay is None else state.S * jnp.swapaxes(decay, -1, -2)
-  if x.ids is not None:
-    S = jnp.where(_goes_on(state, x), S, 0)
+  if decay is not None:
+    S = S * jnp.swapaxes(decay, -1, -2)
   for key, value in written:
     S = S + product(_WRITE, key, value)
   if out is None:
@@ -120,23 +120,23 @@ def _replaced(x: Tokens, held: jax.Array, writes: int) -> list[tuple]:
   return written
 
 
-def _read(
-    state: State, x: Tokens, product: Callable, *rows: jax.Array
-) -> list[jax.Array]:
-  """Returns what sets of rows read of the token's document before it."""
-  read = product(_READ, jnp.concatenate(rows, axis=-2), state.S)
-  if x.ids is not None:
-    read = jnp.where(_goes_on(state, x), read, 0)
+def _of_document(state: State, x: Tokens) -> jax.Array:
+  """Returns what the state holds of the token's document."""
+  if x.ids is None:
+    return state.S
+  goes_on = state.segment == x.ids[..., 0]
+  return jnp.where(goes_on[..., None, None], state.S, 0)
+
+
+def _read(product: Callable, S: jax.Array, *rows: jax.Array) -> list[jax.Array]:
+  """Returns what sets of rows read of a state."""
+  read = product(_READ, jnp.concatenate(rows, axis=-2), S)
   edges = itertools.accumulate(y.shape[-2] for y in rows[:-1])
   return jnp.split(read, list(edges), axis=-2)
 
 
 def _dot(rows: jax.Array, key: jax.Array) -> jax.Array:
   return (rows * key).sum(axis=-1, keepdims=True)
-
-
-def _goes_on(state: State, x: Tokens) -> jax.Array:
-  return (state.segment == x.ids[..., 0])[..., None, None]
 
 
 def _decay(x: Tokens) -> Any:

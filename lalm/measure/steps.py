@@ -1,8 +1,8 @@
-"""A compiled scan of steps, beside what no step can be faster than.
+"""A compiled scan of steps, beside the floors that steps are measured against.
 
-A step reads and rewrites its state, which takes at least as long as to scale
-it; called from Python, it takes at least what a call takes that computes
-nothing. Both floors are timed by the worker that has timed the steps.
+A step reads and rewrites its state, as scaling it does; called from Python, it
+is a call, as one that computes nothing. Both floors are timed by the worker
+that has timed the steps.
 """
 
 import dataclasses
@@ -27,7 +27,8 @@ def names() -> tuple[str, ...]:
 
 
 def _steps(mechanism: catalogue.Mechanism) -> bool:
-  return {"recurrent", "step"} <= set(mechanism.forms)
+  forms = {"recurrent", "step"} <= set(mechanism.forms)
+  return forms and mechanism.start is not None
 
 
 def get(name: str) -> catalogue.Mechanism:
@@ -91,6 +92,18 @@ class Target(kernel.Target):
   def __init__(self) -> None:
     super().__init__(get)
 
+  def plan(
+      self, point: kernel.Point, settings: kernel.Settings
+  ) -> dict[str, Any]:
+    """As of attention.
+
+    Raises:
+      ValueError: a pass that is not forward.
+    """
+    if point["pass"] != "forward":
+      raise ValueError(f"pass: expected forward, got {point['pass']!r}")
+    return super().plan(point, settings)
+
   def measure(
       self, point: kernel.Point, replicate: int, settings: kernel.Settings
   ) -> dict[str, Any]:
@@ -98,7 +111,8 @@ class Target(kernel.Target):
     record = super().measure(point, replicate, settings)
     if record["status"] == "ok":
       with kernel.precision(point):
-        record["floors"] = _floors(point, settings.get("point_budget", 2.0))
+        budget = settings.get("point_budget", 2.0)
+        record["floors"] = _floors(point, budget / 3)
     return record
 
 
@@ -129,7 +143,9 @@ def _scaling(state: Any, times: int) -> Callable[[], Any]:
   def run(state: Any, factors: jax.Array) -> Any:
     sums = lambda x: jnp.issubdtype(x.dtype, jnp.inexact)
     one = lambda state, factor: (
-        jax.tree.map(lambda x: x * factor if sums(x) else x, state),
+        jax.tree.map(
+            lambda x: x * factor.astype(x.dtype) if sums(x) else x, state
+        ),
         None,
     )
     return lax.scan(one, state, factors)[0]

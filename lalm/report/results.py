@@ -12,7 +12,8 @@ from typing import Any, Callable, Iterable, Mapping, NamedTuple, Sequence
 from lalm import store
 from lalm.scaling import reading
 
-LAWLESS = ("peer_comparison",)  # experiments with tables of their own
+# Experiments with tables of their own.
+LAWLESS = ("peer_comparison", "step_floor")
 PASSES = ("forward", "forward_backward")
 
 

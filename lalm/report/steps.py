@@ -68,7 +68,7 @@ def tables(records: Iterable[Record], environment: Mapping[str, Any]) -> str:
 
 
 def lines(records: Iterable[Record]) -> list[Line]:
-  """Returns a line for each mechanism, in the order of their first records.
+  """Returns a line for each mechanism, in the order of their names.
 
   Args:
     records: of one setting on one device.
@@ -130,6 +130,7 @@ def _heading(records: list[Record], environment: Mapping[str, Any]) -> str:
   point = records[0]["point"]
   return (
       f"{medians.place(records, environment)}, {point['length']} steps in a"
-      " compiled scan; one call: from Python, B=1; medians over workers, in"
-      " brackets 95 % of the medians of workers drawn anew"
+      " compiled scan; one call: from Python, B=1; medians over"
+      f" {medians.workers(records)} workers, in brackets 95 % of the medians of"
+      " workers drawn anew"
   )
