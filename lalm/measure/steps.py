@@ -74,16 +74,12 @@ def scan(mechanism: catalogue.Mechanism) -> contract.Form:
       out, state = step(q, k, v, state=state, **now)
       return state, out[:, 0]
 
-    state, out = lax.scan(one, _state(mechanism, q, v), jnp.arange(q.shape[1]))
+    batch, length, heads, width = q.shape  # H = G
+    state = mechanism.init(batch, heads, width, v.shape[-1], dtype=v.dtype)
+    state, out = lax.scan(one, state, jnp.arange(length))
     return contract.Result(jnp.moveaxis(out, 0, 1), state)
 
   return steps
-
-
-def _state(mechanism: catalogue.Mechanism, q: Any, v: Any) -> Any:
-  """The state before the first token of q `[B, T, H, K]`, for H = G."""
-  batch, _, heads, width = q.shape
-  return mechanism.init(batch, heads, width, v.shape[-1], dtype=v.dtype)
 
 
 class Target(kernel.Target):
@@ -124,8 +120,7 @@ def _floors(point: Mapping[str, Any], budget: float) -> dict[str, Any]:
     `step` from Python with a batch of one, and of a `no_op` call.
   """
   mechanism = catalogue.get(point["mechanism"])
-  q, _, v = points.program({**point, "form": "step"}, mechanism).inputs[:3]
-  state = _state(mechanism, q, v)
+  state = _state(mechanism, point)
   scaled = _time(_scaling(state, point["length"]), budget)
   call, nothing = _calls({**point, "batch": 1, "length": 1}, mechanism)
   return {
@@ -134,6 +129,12 @@ def _floors(point: Mapping[str, Any], budget: float) -> dict[str, Any]:
       "call": _time(call, budget),
       "no_op": _time(nothing, budget),
   }
+
+
+def _state(mechanism: catalogue.Mechanism, point: Mapping[str, Any]) -> Any:
+  """The state before the first token of a point."""
+  sizes = (point[n] for n in ("batch", "heads", "width", "value_width"))
+  return mechanism.init(*sizes, dtype=point["dtype"])
 
 
 def _scaling(state: Any, times: int) -> Callable[[], Any]:
@@ -157,7 +158,7 @@ def _scaling(state: Any, times: int) -> Callable[[], Any]:
 def _calls(point: Mapping[str, Any], mechanism: Any) -> tuple:
   """Returns a call of `step`, and one that computes nothing of the same."""
   arrays = [jnp.asarray(x) for x in points.inputs(point, mechanism)]
-  state = _state(mechanism, arrays[0], arrays[2])
+  state = _state(mechanism, point)
   given = {**dict(zip(mechanism.gates, arrays[3:])), "state": state}
   step = mechanism.forms["step"]
   nothing = jax.jit(lambda *_, **__: jnp.float32(0), keep_unused=True)

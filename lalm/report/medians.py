@@ -1,7 +1,8 @@
 """Ratios of two times of the same workers, and Markdown tables of them."""
 
+import json
 import statistics
-from typing import Any, Iterable, Mapping, Sequence
+from typing import Any, Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -52,6 +53,28 @@ def remark(records: Sequence[Record]) -> str:
     if record["status"] != "ok":
       return f"{record['status']}: {record.get('reason', '')}".strip(": ")
   return ""
+
+
+def settings(
+    records: Iterable[Record],
+    experiment: str,
+    common: Callable[[Mapping[str, Any]], Any],
+) -> list[list[Record]]:
+  """Returns an experiment's records by machine and setting, the newest first.
+
+  Args:
+    records: of one device's folder; those of other experiments are left out.
+    experiment: its name.
+    common: what points of one setting have in common.
+  """
+  groups: dict[str, list[Record]] = {}
+  for record in records:
+    point = record.get("point") or {}
+    if record.get("experiment") == experiment and "length" in point:
+      setting = [record.get("machine"), record.get("device"), common(point)]
+      groups.setdefault(json.dumps(setting, sort_keys=True), []).append(record)
+  started = lambda own: max(str(record.get("started", "")) for record in own)
+  return sorted(groups.values(), key=started, reverse=True)
 
 
 def place(records: Sequence[Record], environment: Mapping[str, Any]) -> str:

@@ -5,7 +5,6 @@ faster. Both were timed in the same worker process; the ratio is the median over
 workers, with its interval (`medians`).
 """
 
-import json
 import statistics
 from typing import Any, Iterable, Mapping, NamedTuple
 
@@ -73,17 +72,10 @@ def tables(
     environment: of that folder.
     missing: work -> libraries that do not import here.
   """
-  groups: dict[str, list[Record]] = {}
-  for record in records:
-    point = record.get("point") or {}
-    if record.get("experiment") == EXPERIMENT and "length" in point:
-      setting = [record.get("machine"), record.get("device")]
-      setting += [point.get(name) for name in _SETTING]
-      groups.setdefault(json.dumps(setting), []).append(record)
-  started = lambda own: max(str(record.get("started", "")) for record in own)
+  common = lambda point: [point.get(name) for name in _SETTING]
   return "\n".join(
       markdown(ratios(own, missing), heading(own, environment))
-      for own in sorted(groups.values(), key=started, reverse=True)
+      for own in medians.settings(records, EXPERIMENT, common)
   )
 
 

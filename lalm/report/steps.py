@@ -1,10 +1,9 @@
-"""The table of steps: a token more, beside what it cannot be faster than.
+"""The table of steps: a token more, beside its floors.
 
 A line is a mechanism in a setting; its ratios are medians over the workers that
 have timed both, with the interval of `medians`.
 """
 
-import json
 import statistics
 from typing import Any, Iterable, Mapping, NamedTuple
 
@@ -53,17 +52,10 @@ def tables(records: Iterable[Record], environment: Mapping[str, Any]) -> str:
     records: of one device's folder; those of other experiments are left out.
     environment: of that folder.
   """
-  groups: dict[str, list[Record]] = {}
-  for record in records:
-    point = dict(record.get("point") or {})
-    if record.get("experiment") == EXPERIMENT and "length" in point:
-      del point["mechanism"]
-      setting = [record.get("machine"), record.get("device"), point]
-      groups.setdefault(json.dumps(setting, sort_keys=True), []).append(record)
-  started = lambda own: max(str(record.get("started", "")) for record in own)
+  common = lambda point: {**point, "mechanism": None}
   return "\n".join(
       _markdown(lines(own), _heading(own, environment))
-      for own in sorted(groups.values(), key=started, reverse=True)
+      for own in medians.settings(records, EXPERIMENT, common)
   )
 
 
