@@ -10,12 +10,12 @@ records.jsonl, table.md. With `--config.causal=False` and the same DIR the table
 gains the full forms.
 """
 
-import json
+import functools
 import pathlib
 import sys
 
-from lalm import store
 from lalm.launch import command
+from lalm.report import medians
 from lalm.report import peers as table
 from lalm.report import progress
 
@@ -26,13 +26,8 @@ def finish(folder: pathlib.Path) -> None:
   """Writes the table of a device's folder and prints it."""
   from lalm.measure import libraries  # needs JAX, so only at the end
 
-  records = store.load(folder / "records.jsonl").records
-  environment = json.loads((folder / "environment.json").read_text())
   missing = {work: libraries.missing(work) for work in libraries.works()}
-  text = table.tables(records, environment, missing)
-  store.replace(folder / "table.md", text)
-  print(text)
-  print(f"table: {folder / 'table.md'}")
+  medians.publish(folder, functools.partial(table.tables, missing=missing))
 
 
 EXPERIMENT = command.Experiment(

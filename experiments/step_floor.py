@@ -7,12 +7,11 @@
 environment.json, records.jsonl, table.md.
 """
 
-import json
 import pathlib
 import sys
 
-from lalm import store
 from lalm.launch import command
+from lalm.report import medians
 from lalm.report import progress
 from lalm.report import steps as table
 
@@ -21,12 +20,7 @@ _ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 def finish(folder: pathlib.Path) -> None:
   """Writes the table of a device's folder and prints it."""
-  records = store.load(folder / "records.jsonl").records
-  environment = json.loads((folder / "environment.json").read_text())
-  text = table.tables(records, environment)
-  store.replace(folder / "table.md", text)
-  print(text)
-  print(f"table: {folder / 'table.md'}")
+  medians.publish(folder, table.tables)
 
 
 EXPERIMENT = command.Experiment(

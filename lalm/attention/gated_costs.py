@@ -85,7 +85,7 @@ def _block(s: costs.Sizes, family: Family, C: int, several: bool) -> int:
     products += 2 * levels * C**3 * (2 if s.gradient else 1)
     products += 2 * C**3 if s.gradient else 0
   if family.normalised:
-    products += C * K * factor
+    products += C * K * (factor + term)  # read, and added to
   if C == 1 and s.gradient:
     # There is no pair below the diagonal, which one factor was needed for.
     scores = 0 if family.decay == "vector" else K
@@ -111,7 +111,10 @@ def recurrent(s: costs.Sizes, family: Family) -> costs.Cost:
 
 
 def step(s: costs.Sizes, family: Family) -> costs.Cost:
-  """One token; the state before it is not differentiated."""
+  """What `out` of a token takes; the state before it is not differentiated.
+
+  What the token writes for later ones alone is made with the state only.
+  """
   K, V = s.features, s.value_width
   times = 3 if s.gradient else 1
   products = 2 * K * V * times

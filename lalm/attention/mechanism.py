@@ -151,6 +151,9 @@ class Mechanism:
   ) -> costs.Cost | None:
     """Returns the closed-form cost of a call, or None where none is known.
 
+    It is of the program that returns `out` alone, which leaves out what is made
+    for a later call's state.
+
     Args:
       form: a name in `forms`.
       pass_: "forward", or "forward_backward" for out and the gradients of q,

@@ -65,7 +65,10 @@ def init(
 def _token(
     state: State, x: calls.Tokens, precision: lax.Precision
 ) -> tuple[State, jax.Array]:
-  """One token of (1): the state after it and its output `[L, R, V]`."""
+  """One token of (1): the state after it and its output `[L, R, V]`.
+
+  As in `transitions.token`, any number of axes may stand for L.
+  """
   product = functools.partial(jnp.einsum, precision=precision)
   S, z, m, segment = state
   if x.ids is not None:
@@ -112,10 +115,11 @@ def _chunk(
   num = product("ltk,lkv->ltv", q, S) + product("lts,lsv->ltv", scores, x.v)
   den = product("ltk,lk->lt", q, z) + scores.sum(axis=-1)
   out = _divide(num, den, decays.tile(m[..., None], rows)[..., 0])
-  k = x.k * W[:, -1, :, None]
   last = held[:, -1]
+  k = x.k * W[:, -1, :, None]
   S = S * last[:, None, None] + product("lsk,lsv->lkv", k, x.v)
-  z = z * last[:, None] + k.sum(axis=1)
+  # A product: XLA rounds a sum in as many ways as it finds to fuse it.
+  z = z * last[:, None] + product("lsk,ls->lk", x.k, W[:, -1])
   return State(S, z, m[:, -1], segment), out
 
 

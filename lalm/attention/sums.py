@@ -7,7 +7,8 @@ state, and the sums `within` the stretch. One stretch of all tokens is the
 `chunkwise` one; the scans over them are here too.
 
 Within, arrays stand in lanes (`lanes`), L = B G: q `[L, R T, F]`, k `[L, S,
-F]`, v `[L, S, V]`.
+F]`, v `[L, S, V]`. In `read` and `write`, and so for a token, two axes may
+stand for L, B and G.
 """
 
 from collections.abc import Callable

@@ -65,10 +65,17 @@ class Target:
 
   Args:
     find: from a mechanism's name to the mechanism, by default the catalogue's.
+    fresh: name of the target that a process for memory alone runs: a `Peak` of
+      a target with the same `find`.
   """
 
-  def __init__(self, find: Callable[[str], Any] = catalogue.get) -> None:
+  def __init__(
+      self,
+      find: Callable[[str], Any] = catalogue.get,
+      fresh: str = f"{__name__}:PEAK",
+  ) -> None:
     self._find = find
+    self._fresh = fresh
     self._ceilings = functools.cache(ceilings.measure)
     self._rate = functools.cache(ceilings.products)
     self._environment = functools.cache(environment.describe)
@@ -168,7 +175,7 @@ class Target:
     if memory.method() == "VmHWM":
       measured = memory.peak(ready.run)
     else:
-      measured = _fresh_peak(point, settings)
+      measured = _fresh_peak(self._fresh, point, settings)
     figures = memory.compiler(ready.call)
     closed_form = points.cost(point, mechanism)
     modelled = None if closed_form is None else closed_form.bytes
@@ -191,7 +198,14 @@ class Target:
 
 
 class Peak:
-  """The target of the fresh process in which memory is measured."""
+  """The target of the fresh process in which memory is measured.
+
+  Args:
+    target: knows the points.
+  """
+
+  def __init__(self, target: Target) -> None:
+    self._target = target
 
   def environment(self) -> dict[str, Any]:
     """Nothing: only the peak is asked for."""
@@ -202,7 +216,7 @@ class Peak:
   ) -> dict[str, Any]:
     """Bytes and method of a point's peak."""
     del replicate  # one peak is as good as another
-    return TARGET.peak(point, settings)
+    return self._target.peak(point, settings)
 
 
 def precision(point: Point) -> contextlib.AbstractContextManager[Any]:
@@ -318,10 +332,10 @@ def outcome(verdict: error.Verdict) -> dict[str, Any]:
   return {**record, "error": found}
 
 
-def _fresh_peak(point: Point, settings: Settings) -> memory.Peak:
+def _fresh_peak(target: str, point: Point, settings: Settings) -> memory.Peak:
   """Measures a peak in a process of its own, which allocates as it needs."""
   job = {"task": "measure", "points": [point], "settings": dict(settings)}
-  program = [sys.executable, "-m", worker.__name__, f"{__name__}:PEAK"]
+  program = [sys.executable, "-m", worker.__name__, target]
   done = subprocess.run(
       # A process starts with the ru_maxrss of the one it has replaced; with a
       # shell in between, that is not this process.
@@ -341,4 +355,4 @@ def _fresh_peak(point: Point, settings: Settings) -> memory.Peak:
 
 
 TARGET = Target()
-PEAK = Peak()
+PEAK = Peak(TARGET)

@@ -54,7 +54,7 @@ class Target(kernel.Target):
   """As the target of attention; forms of PyTorch's run in PyTorch."""
 
   def __init__(self) -> None:
-    super().__init__(get)
+    super().__init__(get, fresh=f"{__name__}:PEAK")
 
   def plan(
       self, point: kernel.Point, settings: kernel.Settings
@@ -68,7 +68,7 @@ class Target(kernel.Target):
     else:
       theirs = super().plan(point, settings)
     # They are measured again with ours, for a ratio is of one run.
-    both = _Text(f"{ours['key']} {theirs['key']}")
+    both = points.Text(ours["key"], theirs["key"])
     return {**theirs, "key": points.key(point, both)}
 
   def measure(
@@ -99,17 +99,6 @@ class Target(kernel.Target):
     return {**record, "seconds": timed.seconds, "calls": timed.calls}
 
 
-class _Text:
-  """Stands where a lowered program does in a key."""
-
-  def __init__(self, text: str) -> None:
-    self._text = text
-
-  def as_text(self) -> str:
-    """What identifies the program."""
-    return self._text
-
-
 def _torch_version() -> dict[str, str]:
   import torch
 
@@ -118,7 +107,7 @@ def _torch_version() -> dict[str, str]:
 
 def _torch_key(point: kernel.Point) -> str:
   source = inspect.getsource(_form(point))
-  return points.key(point, _Text(f"{_torch_version()} {source}"))
+  return points.key(point, points.Text(str(_torch_version()), source))
 
 
 def _form(point: kernel.Point) -> Any:
@@ -170,3 +159,4 @@ def _torch_program(point: Mapping[str, Any]) -> Any:
 
 
 TARGET = Target()
+PEAK = kernel.Peak(TARGET)

@@ -126,6 +126,17 @@ def cotangent(point: Point, out: jax.ShapeDtypeStruct) -> np.ndarray:
   return generator.standard_normal(out.shape, np.float32).astype(out.dtype)
 
 
+class Text:
+  """Stands where a lowered program does in a key."""
+
+  def __init__(self, *parts: str) -> None:
+    self._parts = parts
+
+  def as_text(self) -> str:
+    """What identifies the program."""
+    return "\n".join(self._parts)
+
+
 def key(point: Point, lowered: Any) -> str:
   """16 hexadecimal digits under which a measurement of a point is done.
 

@@ -6,6 +6,7 @@ that has timed the steps.
 """
 
 import dataclasses
+import inspect
 from typing import Any, Callable, Mapping
 
 import jax
@@ -17,6 +18,7 @@ from lalm.attention import contract
 from lalm.measure import kernel
 from lalm.measure import points
 from lalm.measure import timing
+from lalm.measure import worker
 
 FORM = "steps"
 
@@ -86,30 +88,41 @@ class Target(kernel.Target):
   """As the target of attention, with the floors of a step in each record."""
 
   def __init__(self) -> None:
-    super().__init__(get)
+    super().__init__(get, fresh=f"{__name__}:PEAK")
 
   def plan(
       self, point: kernel.Point, settings: kernel.Settings
   ) -> dict[str, Any]:
-    """As of attention.
+    """As of attention, under a key that is of the floors too.
 
     Raises:
       ValueError: a pass that is not forward.
     """
     if point["pass"] != "forward":
       raise ValueError(f"pass: expected forward, got {point['pass']!r}")
-    return super().plan(point, settings)
+    planned = super().plan(point, settings)
+    with kernel.precision(point):
+      floors = inspect.getsource(_scaling), _lowered_call(point)
+    both = points.Text(planned["key"], *floors)
+    return {**planned, "key": points.key(point, both)}
 
   def measure(
       self, point: kernel.Point, replicate: int, settings: kernel.Settings
   ) -> dict[str, Any]:
-    """The record of one point in this process."""
+    """The record of one point in this process.
+
+    Where the floors cannot be timed, they are a `reason`.
+    """
     record = super().measure(point, replicate, settings)
-    if record["status"] == "ok":
+    if record["status"] != "ok":
+      return record
+    budget = settings.get("point_budget", 2.0) / 3
+    try:
       with kernel.precision(point):
-        budget = settings.get("point_budget", 2.0)
-        record["floors"] = _floors(point, budget / 3)
-    return record
+        floors = _floors(point, budget)
+    except Exception as error:  # the steps were measured all the same
+      floors = {"reason": worker.reason_of(error)}
+    return {**record, "floors": floors}
 
 
 def _floors(point: Mapping[str, Any], budget: float) -> dict[str, Any]:
@@ -122,7 +135,7 @@ def _floors(point: Mapping[str, Any], budget: float) -> dict[str, Any]:
   mechanism = catalogue.get(point["mechanism"])
   state = _state(mechanism, point)
   scaled = _time(_scaling(state, point["length"]), budget)
-  call, nothing = _calls({**point, "batch": 1, "length": 1}, mechanism)
+  call, nothing = _calls(point, mechanism)
   return {
       "state_bytes": sum(x.nbytes for x in jax.tree.leaves(state)),
       "scaling": [seconds / point["length"] for seconds in scaled],
@@ -155,16 +168,29 @@ def _scaling(state: Any, times: int) -> Callable[[], Any]:
   return lambda: run(state, factors)
 
 
+def _one(point: Mapping[str, Any], mechanism: Any) -> tuple:
+  """Returns q, k, v, and the keywords of a call of `step` with B = T = 1."""
+  one = {**point, "batch": 1, "length": 1}
+  arrays = [jnp.asarray(x) for x in points.inputs(one, mechanism)]
+  state = _state(mechanism, one)
+  return arrays[:3], {**dict(zip(mechanism.gates, arrays[3:])), "state": state}
+
+
+def _lowered_call(point: Mapping[str, Any]) -> str:
+  """The program of one call."""
+  mechanism = catalogue.get(point["mechanism"])
+  arrays, given = _one(point, mechanism)
+  return jax.jit(mechanism.forms["step"]).lower(*arrays, **given).as_text()
+
+
 def _calls(point: Mapping[str, Any], mechanism: Any) -> tuple:
   """Returns a call of `step`, and one that computes nothing of the same."""
-  arrays = [jnp.asarray(x) for x in points.inputs(point, mechanism)]
-  state = _state(mechanism, point)
-  given = {**dict(zip(mechanism.gates, arrays[3:])), "state": state}
+  arrays, given = _one(point, mechanism)
   step = mechanism.forms["step"]
   nothing = jax.jit(lambda *_, **__: jnp.float32(0), keep_unused=True)
   return (
-      lambda: step(*arrays[:3], **given),
-      lambda: nothing(*arrays[:3], **given),
+      lambda: step(*arrays, **given),
+      lambda: nothing(*arrays, **given),
   )
 
 
@@ -174,3 +200,4 @@ def _time(call: Callable[[], Any], budget: float) -> list[float]:
 
 
 TARGET = Target()
+PEAK = kernel.Peak(TARGET)

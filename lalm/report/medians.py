@@ -1,14 +1,33 @@
 """Ratios of two times of the same workers, and Markdown tables of them."""
 
 import json
+import pathlib
 import statistics
 from typing import Any, Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
+from lalm import store
 from lalm.scaling import intervals
 
 Record = Mapping[str, Any]
+
+
+def publish(
+    folder: pathlib.Path, tables: Callable[[Iterable[Record], Any], str]
+) -> None:
+  """Writes the table of a device's folder and prints it.
+
+  Args:
+    folder: has `records.jsonl` and `environment.json`.
+    tables: from these to Markdown.
+  """
+  records = store.load(folder / "records.jsonl").records
+  environment = json.loads((folder / "environment.json").read_text())
+  text = tables(records, environment)
+  store.replace(folder / "table.md", text)
+  print(text)
+  print(f"table: {folder / 'table.md'}")
 
 
 def interval(each: Sequence[float]) -> tuple[float, float] | None:

@@ -75,6 +75,10 @@ def _line(name: str, records: list[Record]) -> Line:
   found = list(reading.newest(records).values())
   if not found:
     return Line(name, remark=medians.remark(records) or "not measured")
+  reasons = [r["floors"].get("reason", "") for r in found]
+  found = [r for r, reason in zip(found, reasons) if not reason]
+  if not found:
+    return Line(name, remark=f"floors: {reasons[-1]}")
   each: dict[str, list[float]] = {}
   for record in found:
     floors = record["floors"]

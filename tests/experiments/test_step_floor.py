@@ -5,6 +5,8 @@ import pathlib
 import subprocess
 import sys
 
+import pytest
+
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _SMALL = [
     "--config.mechanisms=mamba2", "--config.lengths=4", "--config.batch=1",
@@ -32,6 +34,19 @@ def test_a_small_run_ends_in_a_table(tmp_path):
   (records,) = tmp_path.glob("*/records.jsonl")
   (record,) = map(json.loads, records.read_text().splitlines())
   assert record["status"] == "ok" and record["floors"]["state_bytes"] == 260
+
+
+@pytest.mark.parametrize(
+    ("flag", "words"),
+    [
+        ("--config.causal=False", "causal: expected True for steps"),
+        ("--config.passes=forward_backward", "pass: expected forward"),
+    ],
+)
+def test_steps_of_another_kind_are_refused(tmp_path, flag, words):
+  done = _run(*_SMALL, flag, f"--out={tmp_path}")
+  assert done.returncode != 0 and "Traceback" not in done.stderr
+  assert words in done.stdout + done.stderr
 
 
 def test_a_mechanism_with_a_growing_state_is_refused_in_a_line(tmp_path):

@@ -2,13 +2,18 @@
 
 import dataclasses
 import json
+import re
 
+import chex
+import jax
+import jax.numpy as jnp
 import pytest
 
 from lalm.attention import catalogue
 from lalm.measure import ceilings
 from lalm.measure import points
 from lalm.measure import steps
+from lalm.measure import timing
 
 _POINT = {
     "mechanism": "mamba2", "form": "steps", "pass": "forward",
@@ -48,6 +53,58 @@ def test_steps_pass_the_gate_and_have_floors(mechanism, dtype, state):
   assert all(min(floors[name]) > 0 for name in ("scaling", "call", "no_op"))
 
 
+def test_floors_are_of_one_scaling_one_call_and_one_of_nothing(monkeypatch):
+  shapes, budgets = [], []
+
+  def measure(call, *, budget):
+    leaves = jax.tree.leaves(call())
+    shapes.append([x.shape for x in leaves if x.size > 1])
+    budgets.append(budget)
+    return timing.Timing([12.0 * 5 ** len(shapes)], 1)
+
+  monkeypatch.setattr(timing, "measure", measure)
+  floors = steps._floors(_POINT, 0.5)
+  assert budgets == [0.5] * 3
+  # The state of both batches; one token of one batch and its state; nothing.
+  assert shapes == [
+      [(2, 2, 16, 8), (2,)],
+      [(1, 1, 2, 8), (1, 2, 16, 8)],
+      [],
+  ]
+  assert floors["scaling"] == [60 / 24]  # 24 times in a call
+  assert (floors["call"], floors["no_op"]) == ([300.0], [1500.0])
+
+
+def test_scaling_changes_all_of_a_state_but_its_document():
+  mechanism = catalogue.get("mlstm")
+  zeros = steps._state(mechanism, {**_POINT, "mechanism": "mlstm"})
+  state = jax.tree.map(jnp.ones_like, zeros)
+  scaled = steps._scaling(state, 3)()
+  for name in ("S", "z", "m"):
+    chex.assert_trees_all_close(getattr(scaled, name), 0.999**3, rtol=1e-6)
+  assert scaled.segment.tolist() == [1, 1]
+
+
+def test_steps_whose_floors_fail_are_kept(monkeypatch):
+  def fail(state, times):
+    raise MemoryError("no room")
+
+  monkeypatch.setattr(steps, "_scaling", fail)
+  record = steps.Target().measure(_POINT, 0, _SETTINGS)
+  assert record["status"] == "ok" and record["seconds"]
+  assert record["floors"] == {"reason": "MemoryError: no room"}
+
+
+def test_a_key_is_of_the_floors_too(monkeypatch):
+  planned = steps.TARGET.plan(_POINT, _SETTINGS)["key"]
+  assert steps.TARGET.plan(_POINT, _SETTINGS)["key"] == planned
+  with monkeypatch.context() as patch:
+    patch.setattr(steps, "_scaling", lambda state, times: None)
+    assert steps.TARGET.plan(_POINT, _SETTINGS)["key"] != planned
+  monkeypatch.setattr(steps, "_lowered_call", lambda point: "another")
+  assert steps.TARGET.plan(_POINT, _SETTINGS)["key"] != planned
+
+
 def test_a_scan_of_steps_does_the_products_of_the_recurrence():
   mechanism = catalogue.get("kda")
   point = {**_POINT, "mechanism": "kda"}
@@ -55,6 +112,21 @@ def test_a_scan_of_steps_does_the_products_of_the_recurrence():
   known = mechanism.cost("recurrent", length=24, batch=2, heads=2, width=16,
                          value_width=8).products  # fmt: skip
   assert planned == known
+
+
+@pytest.mark.parametrize("name", steps.names())
+def test_a_state_is_changed_in_place(name):
+  mechanism = steps.get(name)
+  point = {**_POINT, "mechanism": name, "width": 16, "value_width": 24}
+  program = points.program(point, mechanism)
+  lowered = program.function.lower(*program.arguments)
+  text = lowered.compile().as_text()
+  state = f"f32[2,2,{mechanism.features(16)},24]"
+  assert f" = {state}" in text
+  copies = re.findall(rf" = {re.escape(state)}\S* copy\(", text)
+  # What RWKV-6 writes does not depend on what it reads before, so that XLA does
+  # not know that it may overwrite that.
+  assert len(copies) == (name == "rwkv6")
 
 
 def test_steps_that_forget_are_not_timed(monkeypatch):

@@ -35,6 +35,14 @@ def test_what_was_not_measured_says_why():
   assert found[0].remark == "over_budget: too much"
 
 
+def test_steps_without_floors_say_why():
+  failed = {"floors": {"reason": "MemoryError: no room"}}
+  (line,) = steps.lines([_record(0, 2, **failed)])
+  assert line.remark == "floors: MemoryError: no room"
+  (line,) = steps.lines([_record(0, 9, **failed), _record(1, 2)])
+  assert line.of_scaling == (2,) and line.step == 2
+
+
 def test_the_table_has_a_row_a_mechanism_and_its_setting():
   records = [_record(i, s) for i, s in enumerate((2, 3, 7))]
   records += [_record(0, 0, "over_budget", "based")]
