@@ -258,6 +258,23 @@ def cotangent(case: cases.Case) -> np.ndarray:
   return np.random.default_rng(case.seed + 1).standard_normal(shape)
 
 
+def directions(name: str, case: cases.Case, seed: int) -> list[np.ndarray]:
+  """Random directions of q, k, v and the gates, in the order of leaves.
+
+  What moves all tokens at once moves 1 / T as far: a state is a product of T
+  decays, which differences of a longer step do not resolve.
+  """
+  with precision(case):
+    arrays, gates, _ = cases.make(name, case)
+  layouts = catalogue.get(name).layouts
+  names = [*"qkv", *sorted(gates)]
+  drawn = differences.directions(seed, jax.tree.leaves((arrays, gates)))
+  return [
+      x if "T" in layouts[key] else x / case.length
+      for key, x in zip(names, drawn, strict=True)
+  ]
+
+
 def widened(case: cases.Case) -> cases.Case:
   """The case in float64."""
   return dataclasses.replace(case, dtype="float64")
@@ -280,9 +297,9 @@ def derivatives(
     )
   with precision(case):
     place = (arrays, gates)
-    leaves, structure = jax.tree.flatten(place)
+    structure = jax.tree.structure(place)
     direction = jax.tree.unflatten(
-        structure, differences.directions(case.seed + 2, leaves)
+        structure, directions(name, case, case.seed + 2)
     )
     weights = jnp.asarray(cotangent(case), case.dtype)
     direction = jax.tree.map(lambda x: jnp.asarray(x, case.dtype), direction)

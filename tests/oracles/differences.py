@@ -1,7 +1,7 @@
 """Derivatives of an oracle by central differences in float64.
 
 The five-point rule has error O(h^4) + O(eps / h): with h = 1e-3 about 1e-12
-relative for the smooth functions here, second differences about 1e-9.
+relative for the smooth functions here, second differences about 1e-8.
 """
 
 from collections.abc import Callable, Sequence
@@ -43,7 +43,7 @@ def second(
     arrays: Arrays,
     first_direction: Arrays,
     second_direction: Arrays,
-    step: float = 3e-3,
+    step: float = 1e-3,
 ) -> Array:
   """The mixed second derivative along the two directions."""
 
