@@ -32,7 +32,9 @@ def text(group: Group, environment: Mapping[str, Any]) -> str:
       for item in layout.crossed(group, pass_, quantity)
   ]
   if drawn:
-    sentences.append("Rings: crossovers n*, with 95 % intervals.")
+    few = len(laws.crossovers(group)) < len(group.crossovers)
+    which = " of laws of different orders" if few else ""
+    sentences.append(f"Rings: crossovers n*{which}, with 95 % intervals.")
   if group.replicates():
     sentences.append("Grey: guide slopes.")
   statuses = {

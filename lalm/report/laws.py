@@ -19,8 +19,15 @@ _CEILING = (
     "Share of ceiling: closed-form products (2mnk) per second over the"
     " matrix-product rate measured by the same workers, at the largest length."
 )
+_SAME_ORDER = (
+    "Crossovers are named of laws whose exponents differ by more than a half;"
+    " crossovers.json has them all."
+)
 _QUANTITIES = {"flops": "operations"}
 _PAIRS = 6  # pairs that do not cross are named up to so many
+# Of more curves than _MANY, crossovers are named where exponents differ by more
+# than _APART: laws of one order cross wherever their constants happen to.
+_MANY, _APART = 8, 0.5
 
 
 class Row(NamedTuple):
@@ -95,11 +102,32 @@ def equivalent(group: Group) -> bool:
   )
 
 
+def crossovers(group: Group) -> list[Mapping]:
+  """The crossovers to name: all, or those but of laws of one order."""
+  if len(group.curves) <= _MANY:
+    return list(group.crossovers)
+  orders: dict[Any, float | None] = {
+      (curve.name, pass_, quantity): units.number(fit.get("exponent"))
+      for (curve, pass_, quantity), fit in group.fits.items()
+  }
+
+  def apart(item: Mapping) -> bool:
+    which = item.get("pass"), item.get("quantity")
+    one = orders.get((short(item.get("a")), *which))
+    other = orders.get((short(item.get("b")), *which))
+    return one is None or other is None or abs(one - other) > _APART
+
+  return [item for item in group.crossovers if apart(item)]
+
+
 def crossings(group: Group) -> list[str]:
   """The crossovers in words, and which pairs have none."""
   lines: list[str] = []
+  found = crossovers(group)
+  if len(found) < len(group.crossovers):
+    lines.append(_SAME_ORDER)
   apart: dict[str, set[str]] = {}
-  for item in sorted(group.crossovers, key=_importance):
+  for item in sorted(found, key=_importance):
     quantity = _QUANTITIES.get(item.get("quantity", ""), item.get("quantity"))
     what = f"{quantity}, {pass_name(item.get('pass'))}"
     one, other = short(item.get("a")), short(item.get("b"))

@@ -123,7 +123,7 @@ def crossed(group: Group, pass_: str, quantity: str) -> list[Mapping]:
   """The crossovers of one panel."""
   return [
       item
-      for item in group.crossovers
+      for item in laws.crossovers(group)
       if (item.get("pass"), item.get("quantity")) == (pass_, quantity)
       and laws.crossing_lengths(item)
   ]

@@ -143,6 +143,31 @@ def test_crossovers_stand_below_the_table_with_their_interval(tmp_path):
     assert apart in text
 
 
+@pytest.mark.parametrize("others", [5, 6])
+def test_among_many_curves_laws_of_one_order_cross_unnamed(tmp_path, others):
+  # With the three of softmax and linear these are 8 and 9 curves.
+  names = [f"m{i}" for i in range(others)]
+  kernels = [*synthetic.KERNELS, *((name, "chunkwise") for name in names)]
+  item = synthetic.crossover("forward")
+  found = loaded(
+      tmp_path,
+      records=synthetic.sweep(kernels, lengths=(512, 1024), replicates=1),
+      fits=synthetic.all_fits(kernels)[: 6 * len(kernels) - 6],
+      crossovers=[
+          item,
+          item | {"a": "m0.chunkwise", "b": "m1.chunkwise"},
+          item | {"a": f"{names[-1]}.chunkwise"},  # which has no law
+      ],
+  )
+  text = tables.text(found)
+  assert len(found.groups[0].curves) == others + 3
+  assert "softmax.blockwise and linear.chunkwise cross" in text
+  assert f"{names[-1]}.chunkwise and linear.chunkwise cross" in text
+  many = others == 6
+  assert ("m0.chunkwise and m1.chunkwise cross" in text) != many
+  assert ("crossovers.json has them all" in text) == many
+
+
 def test_every_crossing_of_a_pair_is_named(tmp_path):
   item = synthetic.crossover("forward", 3000.0) | {
       "crossings": [
