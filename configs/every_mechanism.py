@@ -8,7 +8,7 @@ def get_config() -> config_dict.ConfigDict:
   config = config_dict.ConfigDict()
   config.mechanisms = ("all",)
   config.forms = ()  # the featured ones: parallel and blockwise; chunkwise
-  config.lengths = (512, 1024, 2048, 4096, 8192)
+  config.lengths = (512, 1024, 2048, 4096, 8192, 32768)
   config.passes = ("forward", "forward_backward")
 
   config.batch = 1

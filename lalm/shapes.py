@@ -108,9 +108,14 @@ def check_integers(name: str, x: Any, shape: tuple[int, ...]) -> None:
 
 
 def check_scalar(name: str, x: Any) -> None:
-  """Raises ValueError unless `x` is a number, an array of rank 0, or None."""
+  """Raises ValueError unless `x` is a real number of rank 0, or None."""
+  if x is None:
+    return
   if np.ndim(x) != 0:
     raise ValueError(f"{name}: expected a number, got shape {np.shape(x)}")
+  dtype = np.dtype(getattr(x, "dtype", None) or np.asarray(x).dtype)
+  if dtype.kind not in "iuf" and "float" not in dtype.name:
+    raise ValueError(f"{name}: expected a real number, got {dtype}")
 
 
 def check_gate(

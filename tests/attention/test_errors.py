@@ -126,13 +126,17 @@ def test_segment_ids_that_are_no_array_are_named(mechanism, form):
   _assert_says(error, "segment_ids", ())
 
 
-def test_a_scale_that_is_no_number_is_named(mechanism, form):
+@pytest.mark.parametrize(
+    ("scale", "got"),
+    [(np.ones(6), "(6,)"), (1j, "complex"), (True, "bool")],
+)
+def test_a_scale_that_is_no_number_is_named(mechanism, form, scale, got):
   if not subject.accepts(mechanism, form, "scale"):
     pytest.skip(f"{form} takes no scale")
   arrays, named = _good(mechanism, form)
   with pytest.raises(ValueError) as error:
-    catalogue.get(mechanism).forms[form](*arrays, scale=jnp.ones(6), **named)
-  _assert_says(error, "scale", ("(6,)",))
+    catalogue.get(mechanism).forms[form](*arrays, scale=scale, **named)
+  _assert_says(error, "scale", (got,))
 
 
 def test_a_state_of_another_kind_or_shape_is_named(mechanism, form):
