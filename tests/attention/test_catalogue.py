@@ -42,7 +42,9 @@ def test_the_forms_are_those_of_the_design():
 
 
 @pytest.mark.quick
-@pytest.mark.parametrize("dtype", ("bfloat16", "float64"))
+@pytest.mark.parametrize(
+    "dtype", ("bfloat16", pytest.param("float64", marks=pytest.mark.slow))
+)
 def test_inputs_are_valid_random_and_seeded(mechanism, dtype):
   with jax.enable_x64(dtype == "float64"):
     shape = dict(

@@ -82,9 +82,7 @@ def _count(name, form, case, pass_):
 
 
 @pytest.mark.parametrize("pass_", ("forward", "forward_backward"))
-@pytest.mark.quick(
-    "causal, length 65, chunk 16", "causal, length 1, chunk None"
-)
+@pytest.mark.quick("causal, length 65, chunk 16")
 @pytest.mark.cases(*CASES)
 def test_the_closed_form_is_the_number_of_products(
     mechanism, form, case, pass_

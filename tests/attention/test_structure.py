@@ -50,7 +50,16 @@ def test_softmax_has_blocks_of_full_rank():
   assert max(_ranks(matrix)) > 2 * WIDTH
 
 
-@pytest.mark.parametrize("block", (1, 3, 8, 20, 48, 100))
+@pytest.mark.parametrize(
+    "block",
+    (
+        1,
+        8,
+        20,
+        100,
+        *(pytest.param(n, marks=pytest.mark.slow) for n in (3, 48)),
+    ),
+)
 @pytest.mark.parametrize("form", ("parallel", "recurrent", "chunkwise"))
 @pytest.mark.parametrize("packed", (False, True))
 def test_block_causal_attention_sees_its_block_and_all_before(

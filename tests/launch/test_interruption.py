@@ -190,7 +190,11 @@ class _Killer:
         assert self._held() == self._keys, "other keys than unkilled"
       elif self._generator.random() < 0.1:
         assert self._finish() == self._keys, "other keys than unkilled"
-    assert not _workers(str(self._folder).encode())
+    # A worker looks for its parent now and then, so an orphan has a moment.
+    limit = time.monotonic() + _GUARD
+    while _workers(str(self._folder).encode()):
+      assert time.monotonic() < limit, "an orphan goes on"
+      time.sleep(0.1)
 
   def _paths(self):
     out = self._folder / f"sweep{self._sweeps}"

@@ -2,6 +2,7 @@
 
 import pytest
 
+from lalm.measure import ceilings
 from lalm.measure import kernel
 from lalm.measure import memory
 from lalm.measure import steps
@@ -47,12 +48,13 @@ def test_every_target_names_a_process_that_knows_its_points(module):
 
 def test_without_a_mark_to_reset_steps_are_measured_afresh(monkeypatch):
   asked = []
+  monkeypatch.setattr(ceilings, "measure", lambda dtype: {})
   monkeypatch.setattr(memory, "method", lambda: "ru_maxrss")
   fresh = lambda *given: asked.append(given) or memory.Peak(7, "ru_maxrss")
   monkeypatch.setattr(kernel, "_fresh_peak", fresh)
   point = {**_POINT, "mechanism": "mamba2", "form": "steps", "length": 4}
   point["causal"] = True
   settings = {"cache": None, "gate": False, "point_budget": 0.01}
-  record = steps.TARGET.measure(point, 0, settings)
+  record = steps.Target().measure(point, 0, settings)
   assert record["memory"]["peak_bytes"] == 7
   assert asked == [("lalm.measure.steps:PEAK", point, settings)]

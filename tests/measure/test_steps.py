@@ -20,6 +20,8 @@ _POINT = {
     "length": 24, "batch": 2, "heads": 2, "width": 16, "value_width": 8,
     "dtype": "float32", "causal": True, "chunk": None, "corpus": "", "seed": 0,
 }  # fmt: skip
+# No decay, one that is read after, one before, and what is replaced.
+_QUICK = ("linear", "mamba2", "rwkv6", "kda")
 _SETTINGS = {"point_budget": 0.02, "cache": None, "seed": 0, "gate": True}
 
 
@@ -114,7 +116,13 @@ def test_a_scan_of_steps_does_the_products_of_the_recurrence():
   assert planned == known
 
 
-@pytest.mark.parametrize("name", steps.names())
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in _QUICK else pytest.mark.slow)
+        for name in steps.names()
+    ],
+)
 def test_a_state_is_changed_in_place(name):
   mechanism = steps.get(name)
   point = {**_POINT, "mechanism": name, "width": 16, "value_width": 24}
