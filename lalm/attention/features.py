@@ -55,9 +55,11 @@ def _taylor(x: jax.Array) -> jax.Array:
 
 
 def _unit(x: jax.Array) -> jax.Array:
-  # The result does not depend on the factor, which keeps squares in range.
+  # The result does not depend on the factor, which keeps squares in range; the
+  # inverse of one near the largest number would be flushed to zero.
   most = jax.lax.stop_gradient(jnp.max(jnp.abs(x), axis=-1, keepdims=True))
-  seen = most > 0
+  most = jnp.minimum(most, jnp.finfo(x.dtype).max / 8)
+  seen = most != 0
   y = x / jnp.where(seen, most, 1)
   square = jnp.sum(y * y, axis=-1, keepdims=True)
   return jnp.where(seen, y * jax.lax.rsqrt(jnp.where(seen, square, 1)), 0)

@@ -108,6 +108,20 @@ def test_what_overflows_later_leaves_earlier_outputs_alone(name):
   assert np.all(np.isfinite(out[:, :-1]))
 
 
+@pytest.mark.parametrize("dtype", ("float32", "bfloat16", "float16"))
+def test_unit_vectors_are_finite_up_to_the_largest_number(dtype):
+  most = float(jnp.finfo(dtype).max)
+  for x in ([most, 0.0], [most, -most], [most / 4, 0.0]):
+    got = np.asarray(features.unit(jnp.asarray(x, dtype)), np.float64)
+    exact = np.sign(x) / np.linalg.norm(np.sign(x))
+    np.testing.assert_allclose(got, exact, atol=0.01)
+
+
+@pytest.mark.parametrize("bad", (np.nan, np.inf))
+def test_what_is_not_finite_has_no_direction(bad):
+  assert np.all(np.isnan(features.unit(jnp.asarray([bad, 1.0]))[:1]))
+
+
 @pytest.mark.parametrize("size", (1e-30, 1e-14, 1.0, 1e30))
 def test_unit_vectors_are_of_length_one_at_any_scale(size):
   x = np.float32(size) * np.float32([3.0, 4.0, 0.0])
