@@ -1,6 +1,7 @@
 """Checks of shapes, dtypes and ranges; each error says expected and got."""
 
 from collections.abc import Mapping
+import numbers
 from typing import Any
 
 import numpy as np
@@ -111,6 +112,8 @@ def check_scalar(name: str, x: Any) -> None:
   """Raises ValueError unless `x` is a real number of rank 0, or None."""
   if x is None:
     return
+  if not hasattr(x, "dtype") and not isinstance(x, numbers.Number):
+    raise ValueError(f"{name}: expected a number, got {type(x)}")
   if np.ndim(x) != 0:
     raise ValueError(f"{name}: expected a number, got shape {np.shape(x)}")
   dtype = np.dtype(getattr(x, "dtype", None) or np.asarray(x).dtype)

@@ -9,7 +9,8 @@ equation 1); with S the state before the block,
 where q~ and k~ decay from the start of the block. Pairs and inverses do not
 depend on the state: they are made for all blocks of a chunk at once, then the
 state goes from block to block. A token that writes r times is r tokens, of
-which the first decays and the last is queried. Sources: Yang et al. 2023 (arXiv
+which the first decays and the last is queried. A document that overflows spoils
+no other but those in a block with it. Sources: Yang et al. 2023 (arXiv
 2312.06635) for the chunks, Yang et al. 2024 (2406.06484) for the system.
 """
 
@@ -101,6 +102,7 @@ def chunk(
   held, S, w = _through(state.S, passage, count, product)
   before = x.bonus is not None
   out = product("ltk,lkv->ltv", view.rows(x.q, before), held)
+  out = decays.choose(view.seen(), out)
   for key, value in _written(x, w):
     out += view.apply(view.pairs(x.q, key, before=before), value)
   if before:
@@ -130,10 +132,13 @@ class _View:
 
   def rows(self, rows: jax.Array, before: bool = False) -> jax.Array:
     """Returns rows `[M L, R C, K]` as they read the states."""
-    if self._ids is not None:
-      goes_on = (self._ids == self._segments[:, None])[..., None]
-      rows = jnp.where(decays.tile(goes_on, rows.shape[1]), rows, 0)
-    return self._decay.start(rows, before)
+    return decays.choose(self.seen(), self._decay.start(rows, before))
+
+  def seen(self) -> Any:
+    """Returns whose document the states are of, `[M L, C, 1]`; None: all's."""
+    if self._ids is None:
+      return None
+    return (self._ids == self._segments[:, None])[..., None]
 
   def columns(self, columns: jax.Array) -> jax.Array:
     """Returns columns `[M L, C, K]` as they enter the states."""
@@ -182,6 +187,7 @@ class _Passage(NamedTuple):
     inverse: of the system of (1).
     known: right side of (1), but for what the state holds.
     rows: what the state holds is read by.
+    seen: by whom; others read 0, and not 0 times what may have overflowed.
     keys: of what solves the system.
   """
 
@@ -191,6 +197,7 @@ class _Passage(NamedTuple):
   inverse: Any = None
   known: Any = None
   rows: Any = None
+  seen: Any = None
   keys: Any = None
 
 
@@ -203,7 +210,8 @@ def _passage(view: _View, x: Tokens, precision: lax.Precision) -> _Passage:
     return passage._replace(
         inverse=triangular.inverse(system, precision),
         known=beta * x.v,
-        rows=beta * view.rows(x.k),
+        rows=decays.choose(view.seen(), beta * view.rows(x.k)),
+        seen=view.seen(),
         keys=view.columns(x.k),
     )
   passage = passage._replace(added=view.sums(x.k, x.v))
@@ -214,6 +222,7 @@ def _passage(view: _View, x: Tokens, precision: lax.Precision) -> _Passage:
       inverse=triangular.inverse(system, precision),
       known=-view.apply(view.pairs(x.read, x.k, before=True), x.v),
       rows=view.rows(x.read, before=True),
+      seen=view.seen(),
       keys=view.columns(x.write),
   )
 
@@ -229,14 +238,15 @@ def _through(
   """
 
   def one(S: jax.Array, block: _Passage) -> Any:
-    after = S if block.keep is None else S * block.keep
-    if block.stays is not None:
-      after = jnp.where(block.stays, after, 0)
+    after = S if block.stays is None else jnp.where(block.stays, S, 0)
+    if block.keep is not None:
+      after *= block.keep
     if block.added is not None:
       after += block.added
     if block.inverse is None:
       return after, (S, None)
-    w = block.known - product("ltk,lkv->ltv", block.rows, S)
+    held = product("ltk,lkv->ltv", block.rows, S)
+    w = block.known - decays.choose(block.seen, held)
     w = product("lts,lsv->ltv", block.inverse, w)
     after += product("lsk,lsv->lkv", block.keys, w)
     return after, (S, w)

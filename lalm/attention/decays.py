@@ -175,6 +175,15 @@ def tile(x: Any, rows: int) -> Any:
   return x if repeats == 1 else jnp.concatenate([x] * repeats, axis=-2)
 
 
+def choose(seen: Any, x: jax.Array) -> jax.Array:
+  """Returns the rows that see something, `[L, C, 1]`, else 0; None: all.
+
+  What others would read may have overflowed, and 0 times that is not 0. So a
+  product is chosen of, and its rows are, for its gradient.
+  """
+  return x if seen is None else jnp.where(tile(seen, x.shape[1]), x, 0)
+
+
 def _padded(x: jax.Array, axis: int) -> jax.Array:
   """Pads an axis with zeros to a power of two."""
   size = x.shape[axis]

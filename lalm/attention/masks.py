@@ -72,7 +72,10 @@ def dense(interval: Interval, keys: int) -> jax.Array | None:
 def check_segment_ids(
     segment_ids: jax.Array | None, batch: int, queries: int, keys: int
 ) -> None:
-  """Raises ValueError unless ids are integers `[B, T]` and T equals S."""
+  """Raises ValueError unless ids are integers `[B, T]` and T equals S.
+
+  They are compared as int32.
+  """
   if segment_ids is None:
     return
   shapes.check_integers("segment_ids", segment_ids, (batch, queries))

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lalm import shapes
 from lalm.attention import contract
 from lalm.attention import costs
 
@@ -168,7 +169,8 @@ class Mechanism:
       dtype: of q, k and v.
 
     Raises:
-      ValueError: an unknown form or pass.
+      ValueError: an unknown form or pass, a size below 1, or full attention of
+        a mechanism that has none.
     """
     if form not in self.forms:
       raise ValueError(
@@ -178,11 +180,16 @@ class Mechanism:
       raise ValueError(
           f"pass_: expected forward or forward_backward, got {pass_!r}"
       )
+    sizes = (batch, length, heads, width, value_width)
+    names = ("batch", "length", "heads", "width", "value_width")
+    for name, size in zip(names, sizes, strict=True):
+      shapes.check_positive(name, size)
+    if not causal and not self.full:
+      raise ValueError(f"causal: expected True for {self.name}, got {causal}")
     if form not in self.laws:
       return None
     itemsize = jnp.dtype(dtype).itemsize
     gradient = pass_ == "forward_backward"
-    sizes = (batch, length, heads, width, value_width)
     given = costs.Sizes(
         *sizes,
         causal,

@@ -95,13 +95,15 @@ def _chunk(
   product = functools.partial(jnp.einsum, precision=precision)
   S, z, m, segment = state
   start, between = decays.cumulative(x.log_decay)
+  goes_on = None
   logs = between[:, 1:] + x.log_input[:, None]
   length = x.k.shape[1]
   seen = jnp.tril(jnp.ones((length, length), bool))
   held = start[:, 1:] + m[:, None]
   if x.ids is not None:
     seen &= x.ids[:, :, None] == x.ids[:, None, :]
-    held = jnp.where(x.ids == segment[:, None], held, -jnp.inf)
+    goes_on = (x.ids == segment[:, None])[..., None]
+    held = jnp.where(goes_on[..., 0], held, -jnp.inf)
     segment = x.ids[:, -1]
   logs = jnp.where(seen, logs, -jnp.inf)
   m = jnp.maximum(0, jnp.maximum(held, logs.max(axis=-1)))
@@ -111,11 +113,16 @@ def _chunk(
   rows = x.q.shape[1]
   scores = product("ltk,lsk->lts", x.q, x.k)
   scores = jnp.where(decays.tile(seen, rows), scores, 0) * decays.tile(W, rows)
-  q = x.q * decays.tile(held[..., None], rows)
-  num = product("ltk,lkv->ltv", q, S) + product("lts,lsv->ltv", scores, x.v)
-  den = product("ltk,lk->lt", q, z) + scores.sum(axis=-1)
+  q = decays.choose(goes_on, x.q * decays.tile(held[..., None], rows))
+  num = decays.choose(goes_on, product("ltk,lkv->ltv", q, S))
+  num += product("lts,lsv->ltv", scores, x.v)
+  den = decays.choose(goes_on, product("ltk,lk->lt", q, z)[..., None])[..., 0]
+  den += scores.sum(axis=-1)
   out = _divide(num, den, decays.tile(m[..., None], rows)[..., 0])
   last = held[:, -1]
+  if goes_on is not None:
+    S = jnp.where(goes_on[:, -1:], S, 0)
+    z = jnp.where(goes_on[:, -1], z, 0)
   k = x.k * W[:, -1, :, None]
   S = S * last[:, None, None] + product("lsk,lsv->lkv", k, x.v)
   # A product: XLA rounds a sum in as many ways as it finds to fuse it.
@@ -180,16 +187,17 @@ def chunkwise(
     scale: float | jax.Array | None = None,
     segment_ids: jax.Array | None = None,
     state: State | None = None,
-    chunk: int = CHUNK,
+    chunk: int | None = None,
 ) -> contract.Result:
   """Returns (1) chunk by chunk.
 
   Arguments, result and errors as in `recurrent`.
 
   Args:
-    chunk: C, tokens a chunk. Longer ones do more products within, fewer
-      between.
+    chunk: C, tokens a chunk, 32 if None. Longer ones do more products within,
+      fewer between.
   """
+  chunk = CHUNK if chunk is None else chunk
   shapes.check_positive("chunk", chunk)
   call = _prepare(
       q, k, v, log_decay, log_input, scale, segment_ids, state, causal

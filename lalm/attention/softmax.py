@@ -251,6 +251,7 @@ def _seen(batch, queries, keys, causal, segment_ids, written, start, last):
     # Without a mask to apply, none is built.
     unbounded = stateless and not causal
     return masks.Interval(first, None if unbounded else stop), start, last
+  segment_ids = segment_ids.astype(jnp.int32)  # as states keep them
   first = written + masks.first_of_document(segment_ids)
   goes_on = segment_ids == last[:, None]
   if not stateless:

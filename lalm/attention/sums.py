@@ -99,12 +99,18 @@ class Pieces(NamedTuple):
 
   def read(self, state: State, q: Any, ids: Any) -> Sums:
     """Returns what the state holds for each query."""
-    num = self.product("...tf,...fv->...tv", q, state.S)
-    den = self.product("...tf,...f->...t", q, state.z)
     if ids is None:
-      return num, den
+      return self._read(state, q)
     goes_on = self._each_query(ids == state.segment[..., None], -1)
-    return jnp.where(goes_on[..., None], num, 0), jnp.where(goes_on, den, 0)
+    choose = lambda x: jnp.where(goes_on[..., None], x, 0)
+    # Of q and of what it reads, which may have overflowed: 0 times that is not
+    # 0, nor is its gradient.
+    num, den = self._read(state, choose(q))
+    return choose(num), jnp.where(goes_on, den, 0)
+
+  def _read(self, state: State, q: jax.Array) -> Sums:
+    num = self.product("...tf,...fv->...tv", q, state.S)
+    return num, self.product("...tf,...f->...t", q, state.z)
 
   def write(
       self, state: State, k: Any, v: Any, ids: Any, backwards: bool = False

@@ -128,7 +128,13 @@ def test_segment_ids_that_are_no_array_are_named(mechanism, form):
 
 @pytest.mark.parametrize(
     ("scale", "got"),
-    [(np.ones(6), "(6,)"), (1j, "complex"), (True, "bool")],
+    [
+        (np.ones(6), "(6,)"),
+        (1j, "complex"),
+        (True, "bool"),
+        ([1.0], "list"),
+        ({"a": 1.0}, "dict"),
+    ],
 )
 def test_a_scale_that_is_no_number_is_named(mechanism, form, scale, got):
   if not subject.accepts(mechanism, form, "scale"):
