@@ -31,6 +31,7 @@ EXPERIMENT = command.Experiment(
     catalogue="lalm.measure.steps",
     finish=finish,
     progress=progress.Line(),
+    fixed={"causal": True, "passes": ("forward",)},
 )
 
 if __name__ == "__main__":

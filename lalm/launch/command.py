@@ -10,6 +10,7 @@ import os
 import pathlib
 import sys
 import time
+import types
 from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 from lalm import units
@@ -37,6 +38,7 @@ class Experiment(NamedTuple):
     finish: called with the device's folder when all is recorded, one process
       at a time; writes what follows from the records.
     progress: called after each point.
+    fixed: fields of the configuration that have no other value.
   """
 
   name: str
@@ -46,6 +48,7 @@ class Experiment(NamedTuple):
   catalogue: str
   finish: Callable[[pathlib.Path], None]
   progress: Callable[[supervisor.Progress], None] = lambda _: None
+  fixed: Mapping[str, Any] = types.MappingProxyType({})
 
 
 def run(argv: Sequence[str], experiment: Experiment) -> int:
@@ -86,6 +89,9 @@ def _run(argv: Sequence[str], experiment: Experiment) -> int:
       out=str(pathlib.Path("runs") / experiment.name),
   )
   settings = request.settings
+  for name, value in experiment.fixed.items():
+    if settings[name] != value:
+      raise schema.UsageError(f"--config.{name}", str(value), settings[name])
   flags.check_out(request.out, create=False)
   found = survey.ask(
       settings["mechanisms"], experiment.target, experiment.catalogue

@@ -93,13 +93,7 @@ class Target(kernel.Target):
   def plan(
       self, point: kernel.Point, settings: kernel.Settings
   ) -> dict[str, Any]:
-    """As of attention, under a key that is of the floors too.
-
-    Raises:
-      ValueError: a pass that is not forward.
-    """
-    if point["pass"] != "forward":
-      raise ValueError(f"pass: expected forward, got {point['pass']!r}")
+    """As of attention, under a key that is of the floors too."""
     planned = super().plan(point, settings)
     with kernel.precision(point):
       floors = inspect.getsource(_scaling), _lowered_call(point)
