@@ -15,8 +15,6 @@ import pathlib
 import sys
 
 from lalm.launch import command
-from lalm.report import medians
-from lalm.report import peers as table
 from lalm.report import progress
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -24,10 +22,12 @@ _ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 def finish(folder: pathlib.Path) -> None:
   """Writes the table of a device's folder and prints it."""
-  from lalm.measure import libraries  # needs JAX, so only at the end
+  # Imported when they are needed: a command line is heard at once.
+  from lalm.measure import libraries
+  from lalm.report import medians, peers
 
   missing = {work: libraries.missing(work) for work in libraries.works()}
-  medians.publish(folder, functools.partial(table.tables, missing=missing))
+  medians.publish(folder, functools.partial(peers.tables, missing=missing))
 
 
 EXPERIMENT = command.Experiment(

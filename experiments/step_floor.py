@@ -11,16 +11,17 @@ import pathlib
 import sys
 
 from lalm.launch import command
-from lalm.report import medians
 from lalm.report import progress
-from lalm.report import steps as table
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
 def finish(folder: pathlib.Path) -> None:
   """Writes the table of a device's folder and prints it."""
-  medians.publish(folder, table.tables)
+  # Imported when they are needed: a command line is heard at once.
+  from lalm.report import medians, steps
+
+  medians.publish(folder, steps.tables)
 
 
 EXPERIMENT = command.Experiment(

@@ -5,6 +5,8 @@ import pathlib
 import subprocess
 import sys
 
+import pytest
+
 from experiments import __main__ as listing
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -50,3 +52,20 @@ def test_an_argument_is_refused_in_one_line(capsys):
 def test_every_experiment_has_a_config_of_its_name():
   for path in (_ROOT / "experiments").glob("[!_]*.py"):
     assert (_ROOT / "configs" / path.name).is_file()
+
+
+@pytest.mark.parametrize(
+    "name",
+    sorted(p.stem for p in (_ROOT / "experiments").glob("[!_]*.py")),
+)
+def test_an_experiment_starts_with_no_heavy_import(name):
+  # Until its command runs, an interruption would be a traceback.
+  code = f"import experiments.{name}, sys; print(*sys.modules)"
+  done = subprocess.run(
+      [sys.executable, "-c", code],
+      cwd=_ROOT,
+      capture_output=True,
+      text=True,
+      check=True,
+  )
+  assert not {"jax", "numpy", "scipy"} & set(done.stdout.split())
