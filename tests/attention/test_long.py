@@ -11,6 +11,7 @@ from tests.attention import cases
 from tests.attention import subject
 from tests.attention.bounds import backward
 from tests.attention.bounds import forward
+from tests.attention.bounds import values
 from tests.oracles.compare import assert_close
 
 pytestmark = pytest.mark.slow
@@ -50,11 +51,7 @@ def _expected(mechanism, case):
 def _check(mechanism, form, case):
   _, out, _ = subject.values(mechanism, form, case)
   rows = out[:, _rows(case.length)]
-  bound = forward(case.dtype, case.length)
-  if form in ("recurrent", "step"):
-    # Adding n like terms one at a time is off by u sqrt(n) / 3, which is
-    # 1.3e-6 for 4,097 float32 terms.
-    bound *= 2
+  bound = values(mechanism, form, case)
   assert_close(rows, _expected(mechanism, case), bound)
 
 

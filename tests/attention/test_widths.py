@@ -6,7 +6,7 @@ from lalm.attention import catalogue
 from tests.attention import cases
 from tests.attention import subject
 from tests.attention.bounds import backward
-from tests.attention.bounds import forward
+from tests.attention.bounds import values
 from tests.oracles.compare import assert_close
 
 pytestmark = pytest.mark.slow
@@ -37,7 +37,7 @@ def test_wide_and_narrow_heads_equal_the_oracle(mechanism, form, case):
   _skip_beyond(mechanism, case)
   inputs, out, _ = subject.values(mechanism, form, case)
   expected = subject.oracle(mechanism, case, inputs)
-  assert_close(out, expected, forward(case.dtype, case.length))
+  assert_close(out, expected, values(mechanism, form, case))
 
 
 @pytest.mark.cases(*WIDTHS)
