@@ -108,7 +108,8 @@ def test_a_signal_while_a_worker_hangs_is_heard(start, tmp_path, number):
       "--config.mechanisms=hangs", "--config.lengths=64", STUB_LOG=str(log)
   )
   limit = time.monotonic() + _GUARD
-  while not log.exists() and time.monotonic() < limit:
+  written = lambda: log.exists() and log.read_text().endswith("\n")
+  while not written() and time.monotonic() < limit:
     time.sleep(0.01)
   pid = json.loads(log.read_text())["pid"]
   while process.poll() is None and time.monotonic() < limit:
