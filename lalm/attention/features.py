@@ -77,7 +77,9 @@ taylor = jax.tree_util.Partial(_taylor)
 def dpfp(nu: int = 1) -> jax.tree_util.Partial:
   """Returns the map r * roll(r, i), i = 1 ... nu, r = (max(x, 0), max(-x, 0)).
 
-  F is 2 K nu (Schlag et al. 2021, arXiv 2102.11174, equation 37).
+  F is 2 K nu (Schlag et al. 2021, arXiv 2102.11174, equation 37). A vector
+  whose only feature comes from a number x near 0 has, normalised, an output
+  that does not depend on it, and a gradient of rounding errors over x.
 
   Args:
     nu: how many features each number and its opposite make.

@@ -89,7 +89,12 @@ def _gradient(mechanism, form, case, exact):
     return jax.tree.map(np.asarray, run((arrays, gates)))
 
 
-@pytest.mark.cases(_long(4097, True), _long(4097, False))
+# Beside a kink a query of DPFP may have one feature alone, x: its output does
+# not depend on it, and the gradient is two equal numbers' difference over x.
+@pytest.mark.cases(
+    _long(4097, True, margin=0.1),
+    _long(4097, False, margin=0.1),
+)
 def test_gradients_of_thousands_of_tokens_equal_the_definition(
     mechanism, form, case
 ):
