@@ -22,6 +22,7 @@ from lalm.attention import mlstm
 from lalm.attention import reference
 from lalm.attention import softmax
 from lalm.attention import variants
+from lalm.attention import window
 from lalm.attention.mechanism import Gate
 from lalm.attention.mechanism import Mechanism
 
@@ -153,6 +154,27 @@ _MECHANISMS = (
         start=linear.init,
         rows=reference.linear_rows,
         apply=linear.matrix,
+    ),
+    Mechanism(
+        name="window",
+        transition="none: the last keys are kept",
+        paper="Beltagy et al. 2020, arXiv 2004.05150",
+        definition=window.parallel,
+        forms={
+            "parallel": window.parallel,
+            "chunkwise": window.chunkwise,
+            "step": window.step,
+        },
+        featured=("chunkwise",),
+        laws={
+            "parallel": costs.window_parallel,
+            "chunkwise": costs.window_chunkwise,
+            "step": costs.window_step,
+        },
+        cross=False,
+        start=window.init,
+        rows=functools.partial(reference.window_rows, window=window.WINDOW),
+        apply=window.matrix,
     ),
     _features(
         "performer",

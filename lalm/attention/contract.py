@@ -13,7 +13,7 @@ import numpy as np
 
 Form = Callable[..., Any]
 
-STATIC = ("block", "causal", "chunk", "normalize")
+STATIC = ("block", "causal", "chunk", "normalize", "window")
 
 
 class Result(NamedTuple):

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from lalm.attention import sums
 from lalm.attention import tiling
+from lalm.attention import window as local
 
 
 class Cost(NamedTuple):
@@ -99,6 +100,31 @@ def softmax_step(s: Sizes) -> Cost:
   cache = s.lanes * s.length * (K + V) * s.itemsize
   scores = 2 * s.lanes * s.length * s.wide
   return Cost(products, cache + scores)
+
+
+def window_parallel(s: Sizes, window: int = local.WINDOW) -> Cost:
+  """The full square, as softmax attention."""
+  del window
+  return softmax_parallel(s)
+
+
+def window_chunkwise(s: Sizes, window: int = local.WINDOW) -> Cost:
+  """Scores of each chunk with the window before it; a ring a chunk is kept."""
+  K, V = s.width, s.value_width
+  chunk = min(s.chunk or min(local.CHUNK, window), s.length)
+  late, span = local.sizes(chunk, window, s.causal)
+  length = -(-(s.length + late) // chunk) * chunk
+  pairs = s.lanes * length * (span + chunk)
+  # In a gradient scores are made again, weighted sums are not.
+  products = 2 * pairs * (4 * K + 3 * V if s.gradient else K + V)
+  scores = 3 * s.lanes * chunk * (span + chunk) * s.wide
+  kept = (length // chunk * span * (K + V) + length * V) if s.gradient else 0
+  return Cost(products, scores + s.result + s.lanes * kept * s.wide)
+
+
+def window_step(s: Sizes, window: int = local.WINDOW) -> Cost:
+  """One token against a ring, which is rewritten."""
+  return softmax_step(s._replace(length=window))
 
 
 def linear_parallel(s: Sizes, normalize: bool = True) -> Cost:

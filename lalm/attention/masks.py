@@ -8,7 +8,7 @@ query see a contiguous range of keys, so a mask is two integers a query,
 and never a T x S array unless a form materialises one. True means attend.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -50,6 +50,59 @@ def end_of_document(segment_ids: jax.Array) -> jax.Array:
   """
   backwards = first_of_document(segment_ids[:, ::-1])[:, ::-1]
   return segment_ids.shape[1] - backwards
+
+
+def of_call(
+    batch: int,
+    queries: int,
+    keys: int,
+    causal: bool,
+    segment_ids: jax.Array | None,
+    written: Any,
+    start: jax.Array | None,
+    last: jax.Array | None,
+) -> tuple[Interval, jax.Array, jax.Array]:
+  """Returns what the queries of a call see, after the tokens of a cache.
+
+  Args:
+    batch: B.
+    queries: T.
+    keys: S, new ones.
+    causal: whether query t sees no key after it.
+    segment_ids: `[B, T]` or None.
+    written: keys in the cache, before the new ones.
+    start: where the cache's last document begins, `[B]`; None without a cache.
+    last: its id, `[B]`, or None.
+
+  Returns:
+    The interval of each query; where the last document of the call begins and
+    its id, both `[B]`.
+  """
+  zero = jnp.zeros(batch, jnp.int32)
+  stateless = start is None
+  start, last = (zero, zero) if stateless else (start, last)
+  ends = written + jnp.arange(1, queries + 1, dtype=jnp.int32)
+  if not causal:
+    ends = jnp.broadcast_to(jnp.int32(written + keys), queries)
+  stop = jnp.broadcast_to(ends, (batch, queries))
+  if segment_ids is None:
+    first = (
+        None
+        if stateless
+        else jnp.broadcast_to(start[:, None], (batch, queries))
+    )
+    # Without a mask to apply, none is built.
+    unbounded = stateless and not causal
+    return Interval(first, None if unbounded else stop), start, last
+  segment_ids = segment_ids.astype(jnp.int32)  # as states keep them
+  first = written + first_of_document(segment_ids)
+  goes_on = segment_ids == last[:, None]
+  if not stateless:
+    first = jnp.where(goes_on, start[:, None], first)
+  if not causal:
+    stop = written + end_of_document(segment_ids)
+  interval = Interval(first, stop)
+  return interval, first[:, -1], segment_ids[:, -1].astype(jnp.int32)
 
 
 def dense(interval: Interval, keys: int) -> jax.Array | None:

@@ -49,6 +49,7 @@ class Mechanism:
     maps: K -> multiplications that make the features of one query or key.
     causal: whether `causal=True` is possible.
     full: whether `causal=False` is possible.
+    cross: whether full attention takes other keys than those of its tokens.
     start: returns the state before the first token, or None without a state.
     writes: keys and values a token in random inputs, on an axis r of theirs;
       None where they have no such axis.
@@ -61,7 +62,7 @@ class Mechanism:
   forms: Mapping[str, contract.Form]
   paper: str = ""
   featured: tuple[str, ...] = ()
-  laws: Mapping[str, Callable[[costs.Sizes], costs.Cost]] = dataclasses.field(
+  laws: Mapping[str, Callable[..., costs.Cost]] = dataclasses.field(
       default_factory=dict
   )
   gates: Mapping[str, Gate] = dataclasses.field(default_factory=dict)
@@ -70,6 +71,7 @@ class Mechanism:
   maps: Callable[[int], int] = lambda width: 0
   causal: bool = True
   full: bool = True
+  cross: bool = True
   start: Callable[..., Any] | None = None
   writes: int | None = None
   rows: Callable[..., np.ndarray] | None = None
@@ -149,6 +151,7 @@ class Mechanism:
       causal: bool = True,
       chunk: int | None = None,
       dtype: Any = "float32",
+      **own: int,
   ) -> costs.Cost | None:
     """Returns the closed-form cost of a call, or None where none is known.
 
@@ -167,6 +170,8 @@ class Mechanism:
       causal: as in the form.
       chunk: as in the form.
       dtype: of q, k and v.
+      **own: the mechanism's own sizes, as `window`, where they are not its own
+        default.
 
     Raises:
       ValueError: an unknown form or pass, a size below 1, or full attention of
@@ -199,7 +204,7 @@ class Mechanism:
         self.features(width),
         self.maps(width),
     )
-    return self.laws[form](given)
+    return self.laws[form](given, **own)
 
   def init(self, *sizes: int, **keywords: Any) -> Any:
     """Returns the state before the first token.

@@ -30,6 +30,34 @@ def softmax_rows(
   return p @ v / p.sum(axis=-1, keepdims=True)
 
 
+def window_rows(
+    q: np.ndarray,
+    k: np.ndarray,
+    v: np.ndarray,
+    rows: np.ndarray,
+    *,
+    causal: bool,
+    window: int,
+) -> np.ndarray:
+  """Softmax attention of single rows over the keys within a window.
+
+  Args:
+    q: `[T, K]`.
+    k: `[T, K]`.
+    v: `[T, V]`.
+    rows: `[R]` positions of queries.
+    causal: whether a row sees keys up to itself only.
+    window: tokens a row sees to its left, its own one of them.
+  """
+  out = []
+  for t in np.asarray(rows):
+    first, stop = max(t - window + 1, 0), t + (1 if causal else window)
+    near = slice(first, stop)
+    own = np.array([0])
+    out.append(softmax_rows(q[[t]], k[near], v[near], own, causal=False)[0])
+  return np.stack(out)
+
+
 def linear_rows(
     q: np.ndarray,
     k: np.ndarray,

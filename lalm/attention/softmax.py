@@ -220,7 +220,7 @@ def _context(q, k, v, causal, segment_ids, state):
     write = functools.partial(lax.dynamic_update_slice_in_dim, axis=1)
     all_keys = write(state.keys, k.astype(state.keys.dtype), written)
     all_values = write(state.values, v.astype(state.values.dtype), written)
-  seen, start, last = _seen(
+  seen, start, last = masks.of_call(
       batch, queries, keys, causal, segment_ids, written, start, last
   )
   new = State(
@@ -231,35 +231,6 @@ def _context(q, k, v, causal, segment_ids, state):
       last,
   )
   return seen, all_keys, all_values, new
-
-
-def _seen(batch, queries, keys, causal, segment_ids, written, start, last):
-  """Returns the interval of each query, and the last document's start, id."""
-  zero = jnp.zeros(batch, jnp.int32)
-  stateless = start is None
-  start, last = (zero, zero) if stateless else (start, last)
-  ends = written + jnp.arange(1, queries + 1, dtype=jnp.int32)
-  if not causal:
-    ends = jnp.broadcast_to(jnp.int32(written + keys), queries)
-  stop = jnp.broadcast_to(ends, (batch, queries))
-  if segment_ids is None:
-    first = (
-        None
-        if stateless
-        else jnp.broadcast_to(start[:, None], (batch, queries))
-    )
-    # Without a mask to apply, none is built.
-    unbounded = stateless and not causal
-    return masks.Interval(first, None if unbounded else stop), start, last
-  segment_ids = segment_ids.astype(jnp.int32)  # as states keep them
-  first = written + masks.first_of_document(segment_ids)
-  goes_on = segment_ids == last[:, None]
-  if not stateless:
-    first = jnp.where(goes_on, start[:, None], first)
-  if not causal:
-    stop = written + masks.end_of_document(segment_ids)
-  interval = masks.Interval(first, stop)
-  return interval, first[:, -1], segment_ids[:, -1].astype(jnp.int32)
 
 
 def _check_state(state: State, k: jax.Array, v: jax.Array) -> None:

@@ -18,6 +18,7 @@ import numpy as np
 
 from lalm.attention import catalogue
 from lalm.attention import variants
+from lalm.attention import window
 from tests.attention import cases
 from tests.oracles import differences
 from tests.oracles import linear
@@ -56,6 +57,7 @@ MAPS = {
 }
 ORACLES = {
     "softmax": softmax.attention,
+    "window": functools.partial(softmax.attention, window=window.WINDOW),
     "linear": linear.attention,
     **{
         name: functools.partial(linear.attention, **named)
@@ -63,6 +65,9 @@ ORACLES = {
     },
     **{name: _recurrence(name) for name in recurrences.RECURRENCES},
 }
+
+
+SMALL = {"window": {"window": 10}}
 
 
 class Derivatives(NamedTuple):
@@ -131,6 +136,8 @@ def computes(name: str, form: str | None, case: cases.Case) -> bool:
     return False
   if "state" in needed and entry.start is None:
     return False
+  if case.keys not in (None, case.length) and not entry.cross:
+    return False
   if not (entry.causal if case.causal else entry.full and form != "step"):
     return False
   if not all(accepts(name, form, argument) for argument in needed):
@@ -163,7 +170,12 @@ def options(name: str, form: str, case: cases.Case) -> dict[str, Any]:
     chosen["scale"] = case.scale
   if case.chunk is not None and accepts(name, form, "chunk"):
     chosen["chunk"] = case.chunk
-  return chosen
+  return chosen | small(name, case)
+
+
+def small(name: str, case: cases.Case) -> dict[str, Any]:
+  """Sizes of the mechanism's own that are within the lengths of the case."""
+  return SMALL.get(name, {}) if case.length < 1000 else {}
 
 
 def blank(name: str, case: cases.Case) -> Any:
@@ -175,6 +187,7 @@ def blank(name: str, case: cases.Case) -> Any:
       case.value_width,
       capacity=case.sources,
       dtype=case.dtype,
+      **small(name, case),
   )
 
 
@@ -229,7 +242,7 @@ def oracle(name: str, case: cases.Case, inputs, **extra) -> np.ndarray:
   """The output in float64, whole: by NumPy, or by the user's definition."""
   arrays, gates, ids = inputs
   arrays = [np.asarray(x, np.float64) for x in arrays]
-  chosen = dict(causal=case.causal, **extra)
+  chosen = {"causal": case.causal, **small(name, case), **extra}
   if case.scale is not None:
     chosen["scale"] = case.scale
   if name in ORACLES:

@@ -36,7 +36,8 @@ def test_an_entry_is_what_the_contract_says(mechanism):
 def test_the_forms_are_those_of_the_design():
   forms = {name: set(catalogue.get(name).forms) for name in catalogue.names()}
   assert forms["softmax"] == {"parallel", "blockwise", "step"}
-  for name in set(forms) - {"softmax"}:
+  assert forms["window"] == {"parallel", "chunkwise", "step"}
+  for name in set(forms) - {"softmax", "window"}:
     first = {"parallel"} if catalogue.get(name).full else set()
     assert forms[name] == first | {"recurrent", "chunkwise", "step"}
 
@@ -90,7 +91,8 @@ def test_the_matrix_applied_to_the_values_is_the_output(mechanism, case):
     inputs = cases.make(mechanism, case)
     (q, k, v), gates, ids = inputs
     named = dict(gates) if ids is None else {**gates, "segment_ids": ids}
-    matrix = catalogue.get(mechanism).matrix(q, k, causal=case.causal, **named)
+    named |= {"causal": case.causal, **subject.small(mechanism, case)}
+    matrix = catalogue.get(mechanism).matrix(q, k, **named)
   v = v.reshape(case.batch, -1, *v.shape[-2:])  # several writes a token
   writes = v.shape[1] // case.length
   assert matrix.shape == (case.batch, case.heads, case.length, v.shape[1])
@@ -120,16 +122,16 @@ def test_a_blank_state_is_zero_and_of_the_shapes_asked_for(
 
 
 @pytest.mark.cases(
-    cases.Case("causal", length=17, heads=1, batch=1, dtype="float32"),
+    cases.Case("causal", length=1000, heads=1, batch=1, dtype="float32"),
     cases.Case(
-        "full", length=17, heads=1, batch=1, dtype="float32", causal=False
+        "full", length=1000, heads=1, batch=1, dtype="float32", causal=False
     ),
 )
 def test_reference_rows_are_rows_of_the_oracle(mechanism, case):
   inputs = cases.make(mechanism, case)
   if inputs.gates:
     pytest.skip("reference takes no gates")
-  rows = np.array([0, 3, 16])
+  rows = np.array([0, 3, 256, 999])
   q, k, v = (x[0, :, 0] for x in inputs.arrays)
   got = catalogue.get(mechanism).reference(q, k, v, rows, causal=case.causal)
   assert got.dtype == np.float64

@@ -90,7 +90,7 @@ def test_the_closed_form_is_the_number_of_products(
   cost = catalogue.get(mechanism).cost(
     form, pass_=pass_, batch=case.batch, length=case.length, heads=case.heads,
     width=case.width, value_width=case.value_width, causal=case.causal,
-    chunk=case.chunk, dtype=case.dtype,
+    chunk=case.chunk, dtype=case.dtype, **subject.small(mechanism, case),
   )  # fmt: skip
   if cost is None and subject.own(mechanism):
     pytest.skip(f"{mechanism} states no cost")

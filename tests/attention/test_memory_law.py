@@ -13,7 +13,11 @@ from lalm.attention import catalogue
 
 HEADS, WIDTH = 8, 64
 LENGTHS = 16_384, 32_768, 65_536
-STATEFUL = [name for name in catalogue.names() if name != "softmax"]
+STATEFUL = [
+    name
+    for name in catalogue.names()
+    if not catalogue.get(name).transition.startswith("none")
+]
 QUICK = ("linear", "gated_deltanet")
 
 

@@ -35,11 +35,14 @@ def visible(
     past: int = 0,
     query_ids: NDArray[np.int64] | None = None,
     key_ids: NDArray[np.int64] | None = None,
+    window: int | None = None,
 ) -> NDArray[np.bool_]:
   """`[B or 1, len(rows), keys]`: whether a query row sees a key."""
   seen = np.ones((1, len(rows), keys), bool)
   if causal:
     seen &= np.arange(keys) <= past + rows[:, None]
+  if window is not None:
+    seen &= np.abs(np.arange(keys) - past - rows[:, None]) < window
   if query_ids is not None and key_ids is not None:
     seen = seen & (query_ids[:, rows, None] == key_ids[:, None, :])
   return seen
@@ -65,6 +68,7 @@ def weights(
     segment_ids: NDArray[np.int64] | None = None,
     past: Past | None = None,
     rows: NDArray[np.int64] | None = None,
+    window: int | None = None,
 ) -> Array:
   """Attention weights `[B, H, rows, P + S]` of the chosen query rows."""
   q, k = np.asarray(q, np.float64), np.asarray(k, np.float64)
@@ -77,7 +81,7 @@ def weights(
   query_ids, key_ids = _ids(segment_ids, (past, before), batch, k.shape[1])
   seen = visible(
     rows, k.shape[1], causal=causal, past=before,
-    query_ids=query_ids, key_ids=key_ids,
+    query_ids=query_ids, key_ids=key_ids, window=window,
   )  # fmt: skip
   seen = np.broadcast_to(seen, (batch, *seen.shape[1:]))
   group = heads // k.shape[2]
@@ -103,6 +107,7 @@ def attention(
     segment_ids: NDArray[np.int64] | None = None,
     past: Past | None = None,
     rows: NDArray[np.int64] | None = None,
+    window: int | None = None,
 ) -> Array:
   """Softmax attention of q `[B, T, H, K]` over k, v; returns `[B, T, H, V]`.
 
@@ -115,13 +120,14 @@ def attention(
     segment_ids: `[B, T]`, non-decreasing.
     past: tokens before this call.
     rows: compute only these query rows.
+    window: a query sees keys less than this many tokens away only.
   """
   v = np.asarray(v, np.float64)
   if past is not None:
     v = np.concatenate([np.asarray(past.v, np.float64), v], axis=1)
   p = weights(
     q, k, causal=causal, scale=scale, segment_ids=segment_ids, past=past,
-    rows=rows,
+    rows=rows, window=window,
   )  # fmt: skip
   group = q.shape[2] // v.shape[2]
   out = np.zeros((*p.shape[:3], v.shape[-1]))

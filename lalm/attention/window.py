@@ -1,0 +1,331 @@
+"""Softmax attention within a window (Beltagy et al. 2020, arXiv 2004.05150).
+
+Query t sees the W tokens up to its own, or, not causal, W - 1 to either side:
+
+    o_t = softmax(scale q_t . k_s)_s v_s,   t - W < s <= t  (s < t + W)     (1)
+
+Of all earlier tokens the last W are kept, in a ring: token p stands in slot
+p mod W.
+
+| form      | products (a head)                     | memory beyond inputs     |
+|-----------|---------------------------------------|--------------------------|
+| parallel  | 2 T S (K + V)                         | T S                      |
+| chunkwise | 2 T (W + C) (K + V)                   | T V, grads W T / C more  |
+| step      | 2 W (K + V) a token                   | W                        |
+
+A chunk of C queries meets the W keys before it and its own; not causal, also
+the W or more after it, for which queries wait.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from lalm import shapes
+from lalm.attention import contract
+from lalm.attention import lanes
+from lalm.attention import masks
+from lalm.attention import softmax
+
+WINDOW = 256
+CHUNK = 128
+
+
+class State(NamedTuple):
+  """Ring of the last W keys and values, in their own dtypes.
+
+  `keys` `[B, W, G, K]` and `values` `[B, W, G, V]`; `length` tokens have been
+  seen. `start` `[B]` is where the last document begins and `segment` `[B]` is
+  its id.
+  """
+
+  keys: jax.Array
+  values: jax.Array
+  length: jax.Array
+  start: jax.Array
+  segment: jax.Array
+
+
+def init(
+    batch: int,
+    heads: int,
+    width: int,
+    value_width: int,
+    *,
+    capacity: int | None = None,
+    dtype: Any = jnp.float32,
+    window: int = WINDOW,
+) -> State:
+  """Returns an empty ring.
+
+  Args:
+    batch: B.
+    heads: G, key/value heads.
+    width: K.
+    value_width: V.
+    capacity: most tokens to come; the ring has the same size for any.
+    dtype: of keys and values.
+    window: W.
+  """
+  del capacity
+  for name in ("batch", "heads", "width", "value_width", "window"):
+    shapes.check_positive(name, locals()[name])
+  return State(
+      jnp.zeros((batch, window, heads, width), dtype),
+      jnp.zeros((batch, window, heads, value_width), dtype),
+      jnp.zeros((), jnp.int32),
+      jnp.zeros(batch, jnp.int32),
+      jnp.zeros(batch, jnp.int32),
+  )
+
+
+@contract.form
+def parallel(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    *,
+    causal: bool = True,
+    scale: float | jax.Array | None = None,
+    segment_ids: jax.Array | None = None,
+    state: State | None = None,
+    window: int | None = None,
+) -> contract.Result:
+  """Returns (1) through the matrix of all scores: the definition.
+
+  Args:
+    q: queries `[B, T, H, K]`.
+    k: keys `[B, T, G, K]`; G divides H, head h reads key head h // (H / G).
+    v: values `[B, T, G, V]`.
+    causal: whether query t sees no key after it.
+    scale: multiplies the scores; 1 / sqrt(K) if None.
+    segment_ids: integers `[B, T]`, non-decreasing: packed documents.
+    state: ring of the tokens before.
+    window: W, tokens a query sees to its left, its own one of them; if None
+      the size of the ring, or 256 without a state.
+
+  Returns:
+    out `[B, T, H, V]` in v's dtype and the ring after the last token.
+
+  Raises:
+    ValueError: a rank, dtype, axis or combination the contract excludes.
+  """
+  call = _prepare(q, k, v, causal, segment_ids, state, window)
+  keys, values, seen = k, v, call.seen
+  if state is not None:
+    keys, values = _joined(_in_order(call), (k, v))
+    seen = jax.tree.map(lambda x: x + call.window, seen)
+  mask = masks.dense(seen, keys.shape[1])
+  out, _ = softmax.over_matrix(q, keys, values, mask, scale)
+  return contract.Result(out.astype(v.dtype), _after(call, k, v))
+
+
+@contract.form
+def chunkwise(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    *,
+    causal: bool = True,
+    scale: float | jax.Array | None = None,
+    segment_ids: jax.Array | None = None,
+    state: State | None = None,
+    window: int = WINDOW,
+    chunk: int | None = None,
+) -> contract.Result:
+  """Returns (1) chunk by chunk, the keys before a chunk handed from one to it.
+
+  Arguments, result and errors as in `parallel`.
+
+  Args:
+    chunk: C, queries a chunk; 128 or W if None, whatever is less.
+  """
+  call = _prepare(q, k, v, causal, segment_ids, state, window)
+  if chunk is None:
+    chunk = min(CHUNK, call.window)
+  shapes.check_positive("chunk", chunk)
+  batch, length, heads, _ = q.shape
+  chunk = min(chunk, length)
+  late, span = sizes(chunk, call.window, causal)
+  behind = lambda x, more: _padded(x, more, 0)
+  ahead = lambda x: _padded(x, 0, late)
+  # Queries wait until the keys after them are there; what they see is counted
+  # from the first key of their chunk's span.
+  first = (jnp.arange(length) + late) // chunk * chunk - span
+  seen = jax.tree.map(lambda x: x - first, call.seen)
+  queries = [behind(x, late) for x in (q, *seen)]
+  before = [behind(x, late) for x in _in_order(call)]
+
+  def one(held: Any, xs: Any) -> Any:
+    q, start, stop, *new = xs
+    keys, values = _joined(held, new)
+    mask = masks.dense(masks.Interval(start, stop), span + chunk)
+    out, _ = softmax.over_matrix(q, keys, values, mask, scale)
+    held = [x[:, chunk:] for x in (keys, values)]
+    return held, lanes.thin(out.astype(v.dtype))
+
+  arrays = (*queries, ahead(k), ahead(v))
+  _, out = lanes.scan(one, before, arrays, chunk)
+  out = lanes.join(out, batch, length + late, heads, v.shape[-1])
+  return contract.Result(out[:, late:], _after(call, k, v))
+
+
+@contract.form
+def step(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    *,
+    scale: float | jax.Array | None = None,
+    segment_ids: jax.Array | None = None,
+    state: State | None = None,
+    window: int | None = None,
+) -> contract.Result:
+  """Returns (1) for one more token, T = 1, which replaces the oldest.
+
+  Arguments, result and errors as in `parallel`.
+  """
+  shapes.check_one_token(q, k)
+  call = _prepare(q, k, v, True, segment_ids, state, window)
+  slot = call.written % call.window
+  write = lambda x, y: lax.dynamic_update_slice_in_dim(
+      x, y.astype(x.dtype), slot, axis=1
+  )
+  keys, values = map(write, call.ring, (k, v))
+  # How many tokens ago each slot was written: 0 for this token's.
+  age = (slot - jnp.arange(call.window)) % call.window
+  mask = age <= -call.seen.start
+  out, _ = softmax.over_matrix(q, keys, values, mask[:, None, None], scale)
+  length = jnp.asarray(call.written + 1, jnp.int32)
+  state = State(keys, values, length, *call.document)
+  return contract.Result(out.astype(v.dtype), state)
+
+
+def sizes(chunk: int, window: int, causal: bool) -> tuple[int, int]:
+  """Returns how many tokens queries wait, and the keys before a chunk's own.
+
+  Args:
+    chunk: C.
+    window: W.
+    causal: whether no query sees a key after it.
+  """
+  late = 0 if causal else -(-(window - 1) // chunk) * chunk
+  return late, late + window
+
+
+def matrix(q: jax.Array, k: jax.Array, **gates: Any) -> jax.Array:
+  """Returns the `[B, H, T, T]` matrix of weights: `parallel` on the identity.
+
+  Args:
+    q: queries `[B, T, H, K]`.
+    k: keys `[B, T, G, K]`.
+    **gates: keywords of `parallel`.
+  """
+  v = contract.identity_values(k)
+  return jnp.swapaxes(parallel(q, k, v, **gates).out, 1, 2)
+
+
+class _Call(NamedTuple):
+  """A checked call.
+
+  Attributes:
+    ring: keys and values, as the state has them.
+    written: tokens seen before the call.
+    seen: keys each query sees, counted from the first token of the call.
+    document: first position and id of the last document, `[B]`.
+  """
+
+  ring: tuple[jax.Array, jax.Array]
+  written: Any
+  seen: masks.Interval
+  document: tuple[jax.Array, jax.Array]
+
+  @property
+  def window(self) -> int:
+    """W."""
+    return self.ring[0].shape[1]
+
+
+def _prepare(q, k, v, causal, segment_ids, state, window) -> _Call:
+  """Checks the call."""
+  if state is not None:
+    shapes.check_state("state", state, State)
+  if window is None:
+    window = WINDOW if state is None else jnp.shape(state.keys)[1]
+  shapes.check_positive("window", window)
+  axes = shapes.check_qkv(q, k, v)
+  batch, length = axes["B"], axes["T"]
+  if axes["S"] != length:
+    raise ValueError(
+        f"k: expected as many keys as queries, T = {length}, got S ="
+        f" {axes['S']}"
+    )
+  masks.check_segment_ids(segment_ids, batch, length, length)
+  blank = lambda x: jnp.zeros((batch, window, *x.shape[2:]), x.dtype)
+  ring, written, start, last = (blank(k), blank(v)), 0, None, None
+  if state is not None:
+    _check_state(state, k, v, window)
+    *ring, written, start, last = state
+  seen, *document = masks.of_call(
+      batch, length, length, causal, segment_ids, written, start, last
+  )
+  token = written + jnp.arange(length, dtype=jnp.int32)
+  first, stop = token - window + 1, token + window
+  first = jnp.maximum(first, 0 if seen.start is None else seen.start)
+  stop = jnp.minimum(stop, written + length if seen.stop is None else seen.stop)
+  of_rows = lambda x: jnp.broadcast_to(x, (batch, length)) - written
+  seen = masks.Interval(of_rows(first), of_rows(stop))
+  return _Call(tuple(ring), written, seen, tuple(document))
+
+
+def _check_state(state: State, k: jax.Array, v: jax.Array, window: int) -> None:
+  shapes.check_axes(
+      {
+          "k": (k, "BSGK"),
+          "state.keys": (state.keys, "BWGK"),
+          "v": (v, "BSGV"),
+          "state.values": (state.values, "BWGV"),
+      }
+  )
+  if state.keys.shape[1] != window:
+    raise ValueError(
+        f"state: expected a ring of window = {window} tokens, got"
+        f" {state.keys.shape[1]}"
+    )
+  shapes.check_integers("state.length", state.length, ())
+  shapes.check_integers("state.start", state.start, k.shape[:1])
+  shapes.check_integers("state.segment", state.segment, k.shape[:1])
+
+
+def _in_order(call: _Call) -> list[jax.Array]:
+  """Returns keys and values of the ring, the oldest first."""
+  shift = -(call.written % call.window)
+  return [jnp.roll(x, shift, axis=1) for x in call.ring]
+
+
+def _joined(before: Any, new: Any) -> list[jax.Array]:
+  """Returns keys and values before and new ones, in the dtypes of before."""
+  join = lambda x, y: jnp.concatenate([x, y.astype(x.dtype)], axis=1)
+  return [join(x, y) for x, y in zip(before, new, strict=True)]
+
+
+def _after(call: _Call, *new: jax.Array) -> State:
+  """Returns the state after the new keys and values."""
+  window, length = call.window, new[0].shape[1]
+  end = call.written + length
+  last = [x[:, -window:] for x in new]
+  if length < window:
+    last = _joined([x[:, length:] for x in _in_order(call)], last)
+  ring = [
+      jnp.roll(x.astype(like.dtype), end % window, axis=1)
+      for x, like in zip(last, call.ring)
+  ]
+  return State(*ring, jnp.asarray(end, jnp.int32), *call.document)
+
+
+def _padded(x: jax.Array, before: int, after: int) -> jax.Array:
+  """Pads the tokens of `[B, T, ...]` with zeros."""
+  pad = [(before, after) if i == 1 else (0, 0) for i in range(x.ndim)]
+  return jnp.pad(x, pad) if before or after else x
