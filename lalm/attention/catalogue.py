@@ -17,6 +17,8 @@ from lalm.attention import dplr
 from lalm.attention import features
 from lalm.attention import gated
 from lalm.attention import gated_costs
+from lalm.attention import hierarchical
+from lalm.attention import hierarchical_costs
 from lalm.attention import linear
 from lalm.attention import mlstm
 from lalm.attention import reference
@@ -29,6 +31,7 @@ from lalm.attention.mechanism import Mechanism
 _Cost = gated_costs.Family
 
 _LOG_DECAY = Gate("BTG", -math.inf, 0.0, 0.0, (-1.0, 0.0))
+_WEIGHTS = Gate("BTHN", 0.0, math.inf, 1.0, (0.0, 1.0))
 _LOG_DECAY_OF_HEADS = Gate("G", -math.inf, 0.0, 0.0, (-0.5, -0.01))
 _LOG_DECAYS = _LOG_DECAY._replace(shape="BTGK")
 _BETA = Gate("BTG", 0.0, 1.0, 1.0, (0.0, 1.0))
@@ -303,6 +306,26 @@ _MECHANISMS = (
         "vector plus rank one",
         {"log_decay": _LOG_DECAYS, "removal": _REMOVAL, "rate": _RATE},
         _Cost("vector", rank="pair"),
+    ),
+    Mechanism(
+        name="loglinear",
+        paper="Guo et al. 2025, arXiv 2506.04761, equations 4 and 9",
+        transition="a scalar for each level",
+        gates={"weights": _WEIGHTS, "log_decay": _LOG_DECAY},
+        definition=hierarchical.recurrent,
+        forms={
+            "recurrent": hierarchical.recurrent,
+            "chunkwise": hierarchical.chunkwise,
+            "step": hierarchical.step,
+        },
+        featured=("chunkwise",),
+        full=False,
+        laws={
+            "recurrent": hierarchical_costs.recurrent,
+            "chunkwise": hierarchical_costs.chunkwise,
+            "step": hierarchical_costs.step,
+        },
+        start=hierarchical.init,
     ),
 )
 _BY_NAME = {mechanism.name: mechanism for mechanism in _MECHANISMS}

@@ -97,7 +97,7 @@ def chunk(
     bonus = None if x.bonus is None else jnp.tile(x.bonus, (count, 1, 1))
     fold = lambda y: _folded(y, length, count)
     x = jax.tree.map(fold, x._replace(bonus=None))._replace(bonus=bonus)
-  view = _View(x, segments, product)
+  view = View(x, segments, product)
   passage = _passage(view, x, precision)
   held, S, w = _through(state.S, passage, count, product)
   before = x.bonus is not None
@@ -115,7 +115,7 @@ def chunk(
   return State(S, segment), out
 
 
-class _View:
+class View:
   """What blocks see of themselves and of the states before them.
 
   Args:
@@ -201,7 +201,7 @@ class _Passage(NamedTuple):
   keys: Any = None
 
 
-def _passage(view: _View, x: Tokens, precision: lax.Precision) -> _Passage:
+def _passage(view: View, x: Tokens, precision: lax.Precision) -> _Passage:
   """Prepares all that does not depend on the state."""
   passage = _Passage(view.keep(), view.stays())
   if x.beta is not None:

@@ -11,13 +11,14 @@ import numpy as np
 from lalm import shapes
 from lalm.attention import contract
 from lalm.attention import costs
+from lalm.attention import hierarchical
 
 
 class Gate(NamedTuple):
   """An input besides q, k and v.
 
   Attributes:
-    shape: layout, as "BTG".
+    shape: layout, as "BTG"; N stands for levels.
     low: least value that has a meaning.
     high: greatest one.
     neutral: value that gives the simpler mechanism.
@@ -107,6 +108,7 @@ class Mechanism:
       width: int = 16,
       value_width: int | None = None,
       dtype: Any = jnp.float32,
+      capacity: int | None = None,
   ) -> tuple[tuple[jax.Array, jax.Array, jax.Array], dict[str, jax.Array]]:
     """Returns valid random `(q, k, v), gates`.
 
@@ -118,10 +120,12 @@ class Mechanism:
       width: K.
       value_width: V, K if None.
       dtype: of q, k, v and the gates.
+      capacity: most tokens of a document, T if None; for gates of levels.
     """
     value_width = width if value_width is None else value_width
     sizes = dict(B=batch, T=length, H=heads, G=heads, K=width, V=value_width)
     sizes["r"] = self.writes or 1
+    sizes["N"] = hierarchical.levels(capacity or length)
     keys = jax.random.split(key, 3 + len(self.gates))
     normal = lambda key, layout: jax.random.normal(
         key, [sizes[letter] for letter in layout], dtype

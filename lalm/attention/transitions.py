@@ -53,6 +53,8 @@ class Tokens(NamedTuple):
     bonus: `[L, 1, K]`: the output reads the state before the token, and the
       token itself through this.
     log_input: `[L, T]`, for `mlstm`.
+    weights: of levels, `[L, R T, N + 1]`, for `hierarchical`.
+    position: of each token in its document, `[L, T]`, for `hierarchical`.
     ids: of documents, `[L, T]`.
   """
 
@@ -65,6 +67,8 @@ class Tokens(NamedTuple):
   write: Any = None
   bonus: Any = None
   log_input: Any = None
+  weights: Any = None
+  position: Any = None
   ids: Any = None
 
 

@@ -21,6 +21,7 @@ from lalm.attention import variants
 from lalm.attention import window
 from tests.attention import cases
 from tests.oracles import differences
+from tests.oracles import hierarchical
 from tests.oracles import linear
 from tests.oracles import maps
 from tests.oracles import recurrences
@@ -63,6 +64,7 @@ ORACLES = {
         name: functools.partial(linear.attention, **named)
         for name, named in MAPS.items()
     },
+    "loglinear": hierarchical.attention,
     **{name: _recurrence(name) for name in recurrences.RECURRENCES},
 }
 

@@ -48,6 +48,7 @@ def _call(name, form, case):
   (q, k, v), gates = jax.eval_shape(
     lambda key: entry.inputs(
       key, batch=case.batch, length=tokens, heads=case.heads,
+      capacity=case.length,
       width=case.width, value_width=case.value_width, dtype=case.dtype,
     ),
     jax.random.key(0),

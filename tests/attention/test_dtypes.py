@@ -23,11 +23,11 @@ def test_the_output_has_the_dtype_of_the_values_not_of_the_cache(form):
 def test_float32_stays_float32_where_float64_is_allowed(mechanism, form):
   with jax.enable_x64(True):
     (q, k, v), gates = catalogue.get(mechanism).inputs(
-        jax.random.key(0), length=1 if form == "step" else 40
+        jax.random.key(0), length=1 if form == "step" else 40, capacity=40
     )
     if form == "step":
       sizes = q.shape[0], k.shape[-2], k.shape[-1], v.shape[-1]
-      state = catalogue.get(mechanism).init(*sizes, capacity=8)
+      state = catalogue.get(mechanism).init(*sizes, capacity=40)
       gates = gates | {"state": state}
     run = catalogue.get(mechanism).forms[form]
     text = str(jax.make_jaxpr(lambda *a: run(*a, **gates))(q, k, v))

@@ -10,6 +10,7 @@ from lalm.attention import delta
 from lalm.attention import dplr
 from lalm.attention import features
 from lalm.attention import gated
+from lalm.attention import hierarchical
 from lalm.attention import linear
 from lalm.attention import mlstm
 from tests.attention.bounds import forward
@@ -50,6 +51,19 @@ def test_without_decay_gated_attention_is_linear(form, layout):
   got = _run(gated, form, arrays, log_decay=jnp.zeros(shape[layout]))
   plain = dict(feature_map=features.identity, normalize=False)
   _equal(got, _run(linear, form, arrays, **plain))
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_with_equal_weights_of_levels_attention_is_of_a_scalar_decay(form):
+  arrays, gates = _inputs("loglinear")
+  gates["weights"] = jnp.ones_like(gates["weights"])
+  scalar = dict(log_decay=gates["log_decay"])
+  got = _run(hierarchical, form, arrays, **gates)
+  _equal(got, _run(gated, form, arrays, **scalar))
+  del gates["log_decay"]
+  still = dict(log_decay=jnp.zeros_like(scalar["log_decay"]))
+  got = _run(hierarchical, form, arrays, **gates)
+  _equal(got, _run(gated, form, arrays, **still))
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -124,6 +124,17 @@ def test_another_segment_forgets_the_state(mechanism, form, case):
   assert_close(out, fresh, forward(case.dtype, case.length))
 
 
+@pytest.mark.parametrize("form", ("recurrent", "chunkwise", "step"))
+def test_a_document_beyond_its_levels_gives_nan_and_not_a_wrong_value(form):
+  case = cases.Case("overflow", length=5, dtype="float32")
+  arrays, gates, _ = cases.make("loglinear", case)
+  blank = subject.blank("loglinear", case)  # 8 tokens have 3 levels
+  out, state = _run("loglinear", form, case, (arrays, gates, None), blank)
+  assert np.all(np.isfinite(out))
+  out, _ = _run("loglinear", form, case, (arrays, gates, None), state)
+  assert np.all(np.isfinite(out[:, :3])) and np.all(np.isnan(out[:, 3:]))
+
+
 @pytest.mark.parametrize("form", ("parallel", "blockwise", "step"))
 def test_a_cache_that_overflows_gives_nan_and_not_a_wrong_value(form):
   case = cases.Case("overflow", length=5, dtype="float32")
