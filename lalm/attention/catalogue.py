@@ -17,21 +17,18 @@ from lalm.attention import dplr
 from lalm.attention import features
 from lalm.attention import gated
 from lalm.attention import gated_costs
-from lalm.attention import hierarchical
-from lalm.attention import hierarchical_costs
 from lalm.attention import linear
 from lalm.attention import mlstm
 from lalm.attention import reference
 from lalm.attention import softmax
+from lalm.attention import stand_ins
 from lalm.attention import variants
-from lalm.attention import window
 from lalm.attention.mechanism import Gate
 from lalm.attention.mechanism import Mechanism
 
 _Cost = gated_costs.Family
 
 _LOG_DECAY = Gate("BTG", -math.inf, 0.0, 0.0, (-1.0, 0.0))
-_WEIGHTS = Gate("BTHN", 0.0, math.inf, 1.0, (0.0, 1.0))
 _LOG_DECAY_OF_HEADS = Gate("G", -math.inf, 0.0, 0.0, (-0.5, -0.01))
 _LOG_DECAYS = _LOG_DECAY._replace(shape="BTGK")
 _BETA = Gate("BTG", 0.0, 1.0, 1.0, (0.0, 1.0))
@@ -157,27 +154,6 @@ _MECHANISMS = (
         start=linear.init,
         rows=reference.linear_rows,
         apply=linear.matrix,
-    ),
-    Mechanism(
-        name="window",
-        transition="none: the last keys are kept",
-        paper="Beltagy et al. 2020, arXiv 2004.05150",
-        definition=window.parallel,
-        forms={
-            "parallel": window.parallel,
-            "chunkwise": window.chunkwise,
-            "step": window.step,
-        },
-        featured=("chunkwise",),
-        laws={
-            "parallel": costs.window_parallel,
-            "chunkwise": costs.window_chunkwise,
-            "step": costs.window_step,
-        },
-        cross=False,
-        start=window.init,
-        rows=functools.partial(reference.window_rows, window=window.WINDOW),
-        apply=window.matrix,
     ),
     _features(
         "performer",
@@ -307,26 +283,7 @@ _MECHANISMS = (
         {"log_decay": _LOG_DECAYS, "removal": _REMOVAL, "rate": _RATE},
         _Cost("vector", rank="pair"),
     ),
-    Mechanism(
-        name="loglinear",
-        paper="Guo et al. 2025, arXiv 2506.04761, equations 4 and 9",
-        transition="a scalar for each level",
-        gates={"weights": _WEIGHTS, "log_decay": _LOG_DECAY},
-        definition=hierarchical.recurrent,
-        forms={
-            "recurrent": hierarchical.recurrent,
-            "chunkwise": hierarchical.chunkwise,
-            "step": hierarchical.step,
-        },
-        featured=("chunkwise",),
-        full=False,
-        laws={
-            "recurrent": hierarchical_costs.recurrent,
-            "chunkwise": hierarchical_costs.chunkwise,
-            "step": hierarchical_costs.step,
-        },
-        start=hierarchical.init,
-    ),
+    *stand_ins.MECHANISMS,
 )
 _BY_NAME = {mechanism.name: mechanism for mechanism in _MECHANISMS}
 

@@ -13,7 +13,15 @@ import numpy as np
 
 Form = Callable[..., Any]
 
-STATIC = ("block", "causal", "chunk", "normalize", "window")
+STATIC = (
+    "block",
+    "causal",
+    "chunk",
+    "iterations",
+    "landmarks",
+    "normalize",
+    "window",
+)
 
 
 class Result(NamedTuple):

@@ -80,16 +80,30 @@ def softmax_parallel(s: Sizes) -> Cost:
 
 def softmax_blockwise(s: Sizes) -> Cost:
   """Tiles: 2 products forward, 5 backward; linear memory."""
+  cost = tiled(s, s.length, s.length, s.causal)
+  return cost._replace(bytes=cost.bytes + s.result)
+
+
+def tiled(s: Sizes, queries: int, keys: int, triangular: bool) -> Cost:
+  """Softmax attention by tiles, without its outputs.
+
+  Args:
+    s: all other sizes.
+    queries: T.
+    keys: S.
+    triangular: whether tiles of the future are skipped.
+  """
   K, V = s.width, s.value_width
-  sizes = tiling.choose(s.length, s.length, s.chunk, s.causal)
-  padded = [s.length + more for more in sizes.padding(s.length, s.length)]
-  area = sizes.area(*padded)
+  sizes = tiling.choose(queries, keys, s.chunk, triangular)
+  more = sizes.padding(queries, keys)
+  area = sizes.area(queries + more[0], keys + more[1])
   widths = K + V + (3 * K + 2 * V if s.gradient else 0)
   # Heads-first copies of q, k, v and out; as many cotangents, and L.
   arrays = (2 * K + 2 * V) * (2 if s.gradient else 1) + 1
   tile = s.wide * 3 * sizes.queries * sizes.keys
-  temporaries = s.lanes * padded[0] * arrays * s.wide + tile
-  return Cost(2 * s.lanes * area * widths, temporaries + s.result)
+  longer = max(queries + more[0], keys + more[1])
+  temporaries = s.lanes * longer * arrays * s.wide + tile
+  return Cost(2 * s.lanes * area * widths, temporaries)
 
 
 def softmax_step(s: Sizes) -> Cost:

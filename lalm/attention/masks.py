@@ -59,8 +59,8 @@ def of_call(
     causal: bool,
     segment_ids: jax.Array | None,
     written: Any,
-    start: jax.Array | None,
-    last: jax.Array | None,
+    start: Any,
+    last: Any,
 ) -> tuple[Interval, jax.Array, jax.Array]:
   """Returns what the queries of a call see, after the tokens of a cache.
 

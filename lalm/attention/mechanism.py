@@ -11,14 +11,13 @@ import numpy as np
 from lalm import shapes
 from lalm.attention import contract
 from lalm.attention import costs
-from lalm.attention import hierarchical
 
 
 class Gate(NamedTuple):
   """An input besides q, k and v.
 
   Attributes:
-    shape: layout, as "BTG"; N stands for levels.
+    shape: layout, as "BTG".
     low: least value that has a meaning.
     high: greatest one.
     neutral: value that gives the simpler mechanism.
@@ -44,6 +43,7 @@ class Mechanism:
     featured: forms swept unless others are asked for; all but "step" if empty.
     laws: form name -> closed-form cost.
     gates: keyword -> what it is.
+    axes: T -> letter -> length, of axes that its gates alone have.
     transition: structure of A_t (`transitions`, equation 1), or what there is
       instead.
     features: K -> F, the width of the state.
@@ -67,6 +67,7 @@ class Mechanism:
       default_factory=dict
   )
   gates: Mapping[str, Gate] = dataclasses.field(default_factory=dict)
+  axes: Callable[[int], Mapping[str, int]] = lambda length: {}
   transition: str = ""
   features: Callable[[int], int] = lambda width: width
   maps: Callable[[int], int] = lambda width: 0
@@ -125,7 +126,7 @@ class Mechanism:
     value_width = width if value_width is None else value_width
     sizes = dict(B=batch, T=length, H=heads, G=heads, K=width, V=value_width)
     sizes["r"] = self.writes or 1
-    sizes["N"] = hierarchical.levels(capacity or length)
+    sizes |= self.axes(capacity or length)
     keys = jax.random.split(key, 3 + len(self.gates))
     normal = lambda key, layout: jax.random.normal(
         key, [sizes[letter] for letter in layout], dtype

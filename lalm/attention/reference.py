@@ -58,6 +58,46 @@ def window_rows(
   return np.stack(out)
 
 
+def nystromformer_rows(
+    q: np.ndarray,
+    k: np.ndarray,
+    v: np.ndarray,
+    rows: np.ndarray,
+    *,
+    causal: bool,
+    landmarks: int,
+    iterations: int,
+) -> np.ndarray:
+  """Nystromformer's attention of single rows, from its equation (1).
+
+  Args:
+    q: `[T, K]`.
+    k: `[S, K]`.
+    v: `[S, V]`.
+    rows: `[R]` positions of queries.
+    causal: False.
+    landmarks: at most so many.
+    iterations: of its equation (2).
+  """
+  if causal:
+    raise ValueError(f"causal: expected False for landmarks, got {causal}")
+  count = min(landmarks, len(q), len(k))
+  means = lambda x: np.stack([y.mean(0) for y in np.array_split(x, count)])
+  own, others = means(q), means(k)
+
+  def weights(q: np.ndarray, k: np.ndarray) -> np.ndarray:
+    x = q @ k.T / np.sqrt(q.shape[-1])
+    p = np.exp(x - x.max(axis=-1, keepdims=True))
+    return p / p.sum(axis=-1, keepdims=True)
+
+  A, eye = weights(own, others), np.eye(count)
+  Z = A.T / (np.abs(A).sum(axis=0).max() * np.abs(A).sum(axis=1).max())
+  for _ in range(iterations):
+    AZ = A @ Z
+    Z = Z @ (13 * eye - AZ @ (15 * eye - AZ @ (7 * eye - AZ))) / 4
+  return weights(q[rows], others) @ (Z @ (weights(own, k) @ v))
+
+
 def linear_rows(
     q: np.ndarray,
     k: np.ndarray,

@@ -233,14 +233,14 @@ class _Call(NamedTuple):
   Attributes:
     ring: keys and values, as the state has them.
     written: tokens seen before the call.
-    seen: keys each query sees, counted from the first token of the call.
+    seen: `masks.Interval` of each query, counted from the call's first token.
     document: first position and id of the last document, `[B]`.
   """
 
-  ring: tuple[jax.Array, jax.Array]
+  ring: list[jax.Array]
   written: Any
-  seen: masks.Interval
-  document: tuple[jax.Array, jax.Array]
+  seen: Any
+  document: list[jax.Array]
 
   @property
   def window(self) -> int:
@@ -250,12 +250,17 @@ class _Call(NamedTuple):
 
 def _prepare(q, k, v, causal, segment_ids, state, window) -> _Call:
   """Checks the call."""
-  if state is not None:
-    shapes.check_state("state", state, State)
-  if window is None:
-    window = WINDOW if state is None else jnp.shape(state.keys)[1]
-  shapes.check_positive("window", window)
   axes = shapes.check_qkv(q, k, v)
+  if state is not None:
+    _check_state(state, k, v)
+  kept = None if state is None else state.keys.shape[1]
+  if window is None:
+    window = kept or WINDOW
+  shapes.check_positive("window", window)
+  if kept not in (None, window):
+    raise ValueError(
+        f"state: expected a ring of window = {window} tokens, got {kept}"
+    )
   batch, length = axes["B"], axes["T"]
   if axes["S"] != length:
     raise ValueError(
@@ -264,9 +269,8 @@ def _prepare(q, k, v, causal, segment_ids, state, window) -> _Call:
     )
   masks.check_segment_ids(segment_ids, batch, length, length)
   blank = lambda x: jnp.zeros((batch, window, *x.shape[2:]), x.dtype)
-  ring, written, start, last = (blank(k), blank(v)), 0, None, None
+  ring, written, start, last = [blank(k), blank(v)], 0, None, None
   if state is not None:
-    _check_state(state, k, v, window)
     *ring, written, start, last = state
   seen, *document = masks.of_call(
       batch, length, length, causal, segment_ids, written, start, last
@@ -277,10 +281,11 @@ def _prepare(q, k, v, causal, segment_ids, state, window) -> _Call:
   stop = jnp.minimum(stop, written + length if seen.stop is None else seen.stop)
   of_rows = lambda x: jnp.broadcast_to(x, (batch, length)) - written
   seen = masks.Interval(of_rows(first), of_rows(stop))
-  return _Call(tuple(ring), written, seen, tuple(document))
+  return _Call(ring, written, seen, document)
 
 
-def _check_state(state: State, k: jax.Array, v: jax.Array, window: int) -> None:
+def _check_state(state: State, k: jax.Array, v: jax.Array) -> None:
+  shapes.check_state("state", state, State)
   shapes.check_axes(
       {
           "k": (k, "BSGK"),
@@ -289,11 +294,6 @@ def _check_state(state: State, k: jax.Array, v: jax.Array, window: int) -> None:
           "state.values": (state.values, "BWGV"),
       }
   )
-  if state.keys.shape[1] != window:
-    raise ValueError(
-        f"state: expected a ring of window = {window} tokens, got"
-        f" {state.keys.shape[1]}"
-    )
   shapes.check_integers("state.length", state.length, ())
   shapes.check_integers("state.start", state.start, k.shape[:1])
   shapes.check_integers("state.segment", state.segment, k.shape[:1])
@@ -318,11 +318,11 @@ def _after(call: _Call, *new: jax.Array) -> State:
   last = [x[:, -window:] for x in new]
   if length < window:
     last = _joined([x[:, length:] for x in _in_order(call)], last)
-  ring = [
+  keys, values = [
       jnp.roll(x.astype(like.dtype), end % window, axis=1)
       for x, like in zip(last, call.ring)
   ]
-  return State(*ring, jnp.asarray(end, jnp.int32), *call.document)
+  return State(keys, values, jnp.asarray(end, jnp.int32), *call.document)
 
 
 def _padded(x: jax.Array, before: int, after: int) -> jax.Array:

@@ -177,7 +177,7 @@ def make(name: str, case: Case) -> Inputs:
   layouts = catalogue.get(name).layouts
   q = q[:, : case.length]
   k, v = (x[:, : case.sources, ..., :kv_heads, :] for x in (k, v))
-  sizes = {"T": case.length, "G": kv_heads}
+  sizes = {"T": case.length, "S": case.sources, "G": kv_heads}
   gates = {
       key: x[tuple(slice(sizes.get(letter)) for letter in layouts[key])]
       for key, x in gates.items()

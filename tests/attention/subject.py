@@ -17,9 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from lalm.attention import catalogue
+from lalm.attention import nystromformer
 from lalm.attention import variants
 from lalm.attention import window
 from tests.attention import cases
+from tests.oracles import compressed
 from tests.oracles import differences
 from tests.oracles import hierarchical
 from tests.oracles import linear
@@ -65,11 +67,12 @@ ORACLES = {
         for name, named in MAPS.items()
     },
     "loglinear": hierarchical.attention,
+    "linformer": compressed.linformer,
+    "nystromformer": functools.partial(
+        compressed.nystromformer, landmarks=nystromformer.LANDMARKS
+    ),
     **{name: _recurrence(name) for name in recurrences.RECURRENCES},
 }
-
-
-SMALL = {"window": {"window": 10}}
 
 
 class Derivatives(NamedTuple):
@@ -177,7 +180,11 @@ def options(name: str, form: str, case: cases.Case) -> dict[str, Any]:
 
 def small(name: str, case: cases.Case) -> dict[str, Any]:
   """Sizes of the mechanism's own that are within the lengths of the case."""
-  return SMALL.get(name, {}) if case.length < 1000 else {}
+  if case.length >= 1000:
+    return {}
+  if name == "nystromformer":
+    return {"landmarks": min(5, case.length, case.sources)}
+  return {"window": 10} if name == "window" else {}
 
 
 def blank(name: str, case: cases.Case) -> Any:

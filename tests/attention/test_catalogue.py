@@ -37,6 +37,8 @@ def test_the_forms_are_those_of_the_design():
   forms = {name: set(catalogue.get(name).forms) for name in catalogue.names()}
   assert forms["softmax"] == {"parallel", "blockwise", "step"}
   assert forms["window"] == {"parallel", "chunkwise", "step"}
+  for name in ("linformer", "nystromformer"):
+    assert forms.pop(name) == {"parallel", "blockwise"}
   for name in set(forms) - {"softmax", "window"}:
     first = {"parallel"} if catalogue.get(name).full else set()
     assert forms[name] == first | {"recurrent", "chunkwise", "step"}
