@@ -25,10 +25,14 @@ class Mechanism(NamedTuple):
   Attributes:
     forms: name of each form, and whether it takes a chunk.
     featured: the forms swept where none are asked for.
+    causal: whether it can be causal.
+    full: whether it can be full.
   """
 
   forms: Mapping[str, bool]
   featured: tuple[str, ...]
+  causal: bool = True
+  full: bool = True
 
 
 def points(
@@ -36,13 +40,17 @@ def points(
 ) -> list[Point]:
   """Every point: by mechanism, form, pass, length, in the order given.
 
+  Of `all` mechanisms those are left out that cannot be causal, or full.
+
   Args:
     settings: the fields of `lalm.launch.schema`.
     mechanisms: the ones asked for, `all` resolved, in order.
 
   Raises:
-    UsageError: a form is asked for that none of the mechanisms has.
+    UsageError: a form is asked for that none of the mechanisms has, or a
+      mechanism by its name that cannot be causal, or full.
   """
+  mechanisms = _able(settings, mechanisms)
   return [
       {
           "mechanism": name,
@@ -71,6 +79,19 @@ def curve(point: Point) -> tuple[Any, ...]:
 def label(point: Point) -> str:
   """A point in a few words."""
   return "{mechanism}.{form} {pass} n={length}".format_map(point)
+
+
+def _able(
+    settings: Settings, mechanisms: Mapping[str, Mechanism]
+) -> dict[str, Mechanism]:
+  """The mechanisms that can be what the settings ask for."""
+  kind = "causal" if settings["causal"] else "full"
+  able = {name: m for name, m in mechanisms.items() if getattr(m, kind)}
+  for name in settings["mechanisms"]:
+    if name in mechanisms and name not in able:
+      wanted = f"those that can be {kind}, with causal={settings['causal']}"
+      raise UsageError("--config.mechanisms", wanted, name)
+  return able
 
 
 def _forms(

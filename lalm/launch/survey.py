@@ -68,8 +68,8 @@ def ask(names: Sequence[str], target: str, catalogue: str) -> Survey:
     known = f"all, package.module:NAME or some of {', '.join(answer['known'])}"
     raise UsageError("--config.mechanisms", known, got)
   mechanisms = {
-      name: Mechanism(forms, tuple(featured))
-      for name, (forms, featured) in answer["mechanisms"].items()
+      name: Mechanism(forms, tuple(featured), *able)
+      for name, (forms, featured, *able) in answer["mechanisms"].items()
   }
   return Survey(mechanisms, answer["environment"])
 
@@ -107,8 +107,8 @@ def _answer(arguments: Sequence[str], names: Sequence[str]) -> dict[str, Any]:
   }
 
 
-def _described(mechanism: Any) -> tuple[dict[str, bool], list[str]]:
-  """Its forms, each with whether it takes a chunk, and the featured ones."""
+def _described(mechanism: Any) -> tuple[Any, ...]:
+  """Its forms, each with whether it takes a chunk, and what else is asked."""
   forms = {name: _chunked(form) for name, form in mechanism.forms.items()}
   featured = list(mechanism.featured) or list(forms)
   if not forms or not set(featured) <= set(forms):
@@ -116,7 +116,8 @@ def _described(mechanism: Any) -> tuple[dict[str, bool], list[str]]:
         f"featured: expected some of the forms {', '.join(forms) or '(none)'},"
         f" got {', '.join(map(str, featured)) or '(none)'}"
     )
-  return forms, featured
+  able = [bool(getattr(mechanism, name, True)) for name in ("causal", "full")]
+  return forms, featured, *able
 
 
 def _chunked(form: Any) -> bool:

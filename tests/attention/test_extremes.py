@@ -68,6 +68,8 @@ def test_zeros_give_finite_values_and_gradients(mechanism, form, case):
 @pytest.mark.parametrize("sign", (1, -1), ids=("large", "very negative"))
 def test_logits_of_ten_thousand_are_exact(mechanism, form, case, sign):
   """Whole numbers up to 2^24 make every float32 product here exact."""
+  if mechanism in ("linformer", "nystromformer"):
+    pytest.skip(f"{mechanism} mixes keys to numbers that are not whole")
   generator = np.random.default_rng(7)
 
   def change(q, k, v):

@@ -104,3 +104,30 @@ def test_points_of_one_curve_differ_in_length_only():
       :2
   ] + _points(lengths=(1,), forms="softmax.step", passes="forward", heads=2)
   assert grid.curve(a) == grid.curve(b) != grid.curve(c)
+
+
+_HALVES = {
+    "either": grid.Mechanism({"parallel": False}, ("parallel",)),
+    "causal": grid.Mechanism({"step": False}, ("step",), full=False),
+    "full": grid.Mechanism({"parallel": False}, ("parallel",), causal=False),
+}
+
+
+@pytest.mark.parametrize("causal, other", ((True, "full"), (False, "causal")))
+def test_of_all_mechanisms_those_that_cannot_be_causal_or_full_are_left_out(
+    causal, other
+):
+  settings = schema.settle(dict(mechanisms=("all",), causal=causal))
+  names = [p["mechanism"] for p in grid.points(settings, _HALVES)]
+  assert set(names) == set(_HALVES) - {other}
+
+
+@pytest.mark.parametrize("causal, other", ((True, "full"), (False, "causal")))
+def test_a_mechanism_asked_for_that_cannot_be_causal_or_full_is_refused(
+    causal, other
+):
+  settings = schema.settle(dict(mechanisms=("either", other), causal=causal))
+  with pytest.raises(schema.UsageError) as error:
+    grid.points(settings, _HALVES)
+  kind = "causal" if causal else "full"
+  assert f"can be {kind}" in str(error.value) and other in str(error.value)
