@@ -10,6 +10,7 @@ factor) and whatever it recomputes once more.
 
 from typing import NamedTuple
 
+from lalm.attention import banded
 from lalm.attention import sums
 from lalm.attention import tiling
 from lalm.attention import window as local
@@ -126,7 +127,7 @@ def window_chunkwise(s: Sizes, window: int = local.WINDOW) -> Cost:
   """Scores of each chunk with the window before it; a ring a chunk is kept."""
   K, V = s.width, s.value_width
   chunk = min(s.chunk or min(local.CHUNK, window), s.length)
-  late, span = local.sizes(chunk, window, s.causal)
+  late, span = banded.sizes(chunk, window, s.causal)
   length = -(-(s.length + late) // chunk) * chunk
   pairs = s.lanes * length * (span + chunk)
   # In a gradient scores are made again, weighted sums are not.

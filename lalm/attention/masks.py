@@ -105,6 +105,21 @@ def of_call(
   return interval, first[:, -1], segment_ids[:, -1].astype(jnp.int32)
 
 
+def near(interval: Interval, token: jax.Array, window: int) -> Interval:
+  """Returns the keys of an interval less than `window` tokens away.
+
+  Args:
+    interval: the keys each query sees.
+    token: position of each query among the keys, `[T]`.
+    window: W.
+  """
+  start, stop = token - window + 1, token + window
+  start = jnp.maximum(start, 0 if interval.start is None else interval.start)
+  if interval.stop is not None:
+    stop = jnp.minimum(stop, interval.stop)
+  return Interval(start, stop)
+
+
 def dense(interval: Interval, keys: int) -> jax.Array | None:
   """Returns (1) as a boolean `[B, 1, T, S]`, None where all is attended to.
 

@@ -24,8 +24,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from lalm import shapes
+from lalm.attention import banded
 from lalm.attention import contract
-from lalm.attention import lanes
 from lalm.attention import masks
 from lalm.attention import softmax
 
@@ -115,7 +115,7 @@ def parallel(
   call = _prepare(q, k, v, causal, segment_ids, state, window)
   keys, values, seen = k, v, call.seen
   if state is not None:
-    keys, values = _joined(_in_order(call), (k, v))
+    keys, values = banded.joined(_in_order(call), [k, v])
     seen = jax.tree.map(lambda x: x + call.window, seen)
   mask = masks.dense(seen, keys.shape[1])
   out, _ = softmax.over_matrix(q, keys, values, mask, scale)
@@ -132,7 +132,7 @@ def chunkwise(
     scale: float | jax.Array | None = None,
     segment_ids: jax.Array | None = None,
     state: State | None = None,
-    window: int = WINDOW,
+    window: int | None = None,
     chunk: int | None = None,
 ) -> contract.Result:
   """Returns (1) chunk by chunk, the keys before a chunk handed from one to it.
@@ -146,30 +146,17 @@ def chunkwise(
   if chunk is None:
     chunk = min(CHUNK, call.window)
   shapes.check_positive("chunk", chunk)
-  batch, length, heads, _ = q.shape
-  chunk = min(chunk, length)
-  late, span = sizes(chunk, call.window, causal)
-  behind = lambda x, more: _padded(x, more, 0)
-  ahead = lambda x: _padded(x, 0, late)
-  # Queries wait until the keys after them are there; what they see is counted
-  # from the first key of their chunk's span.
-  first = (jnp.arange(length) + late) // chunk * chunk - span
-  seen = jax.tree.map(lambda x: x - first, call.seen)
-  queries = [behind(x, late) for x in (q, *seen)]
-  before = [behind(x, late) for x in _in_order(call)]
-
-  def one(held: Any, xs: Any) -> Any:
-    q, start, stop, *new = xs
-    keys, values = _joined(held, new)
-    mask = masks.dense(masks.Interval(start, stop), span + chunk)
-    out, _ = softmax.over_matrix(q, keys, values, mask, scale)
-    held = [x[:, chunk:] for x in (keys, values)]
-    return held, lanes.thin(out.astype(v.dtype))
-
-  arrays = (*queries, ahead(k), ahead(v))
-  _, out = lanes.scan(one, before, arrays, chunk)
-  out = lanes.join(out, batch, length + late, heads, v.shape[-1])
-  return contract.Result(out[:, late:], _after(call, k, v))
+  before = _in_order(call)
+  out, _ = banded.attend(
+      q,
+      banded.Keys(k, v),
+      call.seen,
+      banded.Keys(before[0], before[1]),
+      causal=causal,
+      scale=scale,
+      chunk=chunk,
+  )
+  return contract.Result(out.astype(v.dtype), _after(call, k, v))
 
 
 @contract.form
@@ -201,18 +188,6 @@ def step(
   length = jnp.asarray(call.written + 1, jnp.int32)
   state = State(keys, values, length, *call.document)
   return contract.Result(out.astype(v.dtype), state)
-
-
-def sizes(chunk: int, window: int, causal: bool) -> tuple[int, int]:
-  """Returns how many tokens queries wait, and the keys before a chunk's own.
-
-  Args:
-    chunk: C.
-    window: W.
-    causal: whether no query sees a key after it.
-  """
-  late = 0 if causal else -(-(window - 1) // chunk) * chunk
-  return late, late + window
 
 
 def matrix(q: jax.Array, k: jax.Array, **gates: Any) -> jax.Array:
@@ -276,11 +251,10 @@ def _prepare(q, k, v, causal, segment_ids, state, window) -> _Call:
       batch, length, length, causal, segment_ids, written, start, last
   )
   token = written + jnp.arange(length, dtype=jnp.int32)
-  first, stop = token - window + 1, token + window
-  first = jnp.maximum(first, 0 if seen.start is None else seen.start)
-  stop = jnp.minimum(stop, written + length if seen.stop is None else seen.stop)
+  if seen.stop is None:
+    seen = seen._replace(stop=jnp.int32(written + length))
   of_rows = lambda x: jnp.broadcast_to(x, (batch, length)) - written
-  seen = masks.Interval(of_rows(first), of_rows(stop))
+  seen = jax.tree.map(of_rows, masks.near(seen, token, window))
   return _Call(ring, written, seen, document)
 
 
@@ -305,27 +279,15 @@ def _in_order(call: _Call) -> list[jax.Array]:
   return [jnp.roll(x, shift, axis=1) for x in call.ring]
 
 
-def _joined(before: Any, new: Any) -> list[jax.Array]:
-  """Returns keys and values before and new ones, in the dtypes of before."""
-  join = lambda x, y: jnp.concatenate([x, y.astype(x.dtype)], axis=1)
-  return [join(x, y) for x, y in zip(before, new, strict=True)]
-
-
 def _after(call: _Call, *new: jax.Array) -> State:
   """Returns the state after the new keys and values."""
   window, length = call.window, new[0].shape[1]
   end = call.written + length
   last = [x[:, -window:] for x in new]
   if length < window:
-    last = _joined([x[:, length:] for x in _in_order(call)], last)
+    last = banded.joined([x[:, length:] for x in _in_order(call)], last)
   keys, values = [
       jnp.roll(x.astype(like.dtype), end % window, axis=1)
       for x, like in zip(last, call.ring)
   ]
   return State(keys, values, jnp.asarray(end, jnp.int32), *call.document)
-
-
-def _padded(x: jax.Array, before: int, after: int) -> jax.Array:
-  """Pads the tokens of `[B, T, ...]` with zeros."""
-  pad = [(before, after) if i == 1 else (0, 0) for i in range(x.ndim)]
-  return jnp.pad(x, pad) if before or after else x
