@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from lalm.attention import contract
 from lalm.attention import lanes
 from lalm.attention import masks
 from lalm.attention import softmax
@@ -25,6 +26,11 @@ class Keys(NamedTuple):
   marks: tuple[jax.Array, ...] = ()
 
 
+def quotient(sums: softmax.Sums) -> jax.Array:
+  """Returns the output of attention, `[B, H, T, V]`."""
+  return contract.divide(sums.out, sums.total)
+
+
 def attend(
     q: jax.Array,
     keys: Keys,
@@ -34,9 +40,10 @@ def attend(
     causal: bool,
     scale: Any,
     chunk: int,
-    bias: Callable[[Any, Any], jax.Array] | None = None,
-) -> tuple[jax.Array, jax.Array]:
-  """Returns softmax attention within a band, and the logsumexp of its scores.
+    shares: Callable[[Any, Any], jax.Array] | None = None,
+    finish: Callable[[softmax.Sums], Any] = quotient,
+) -> Any:
+  """Returns softmax attention within a band.
 
   Args:
     q: queries `[B, T, H, K]`.
@@ -46,11 +53,12 @@ def attend(
     causal: whether no query sees a key after it.
     scale: multiplies the scores; 1 / sqrt(K) if None.
     chunk: C.
-    bias: of the marks of queries and of keys, what is added to their scores,
+    shares: of the marks of queries and of keys, factors of their weights,
       `[B, H, C, W + C]`.
+    finish: of the sums of a chunk, what is returned of it.
 
   Returns:
-    out `[B, T, H, V]` in the dtype of the values before; logsumexp `[B, T, H]`.
+    `[B, T, H, ...]` for each `[B, H, T, ...]` of `finish`.
   """
   batch, length, heads, _ = q.shape
   chunk = min(chunk, length)
@@ -68,15 +76,17 @@ def attend(
     (q, start, stop, marks), new = xs
     near = joined(held, new)
     mask = masks.dense(masks.Interval(start, stop), span + chunk)
-    more = None if bias is None else bias(marks, near.marks)
-    results = softmax.over_matrix(q, near.k, near.v, mask, scale, more)
+    more = None if shares is None else shares(marks, near.marks)
+    sums = softmax.sums_over_matrix(q, near.k, near.v, mask, scale, shares=more)
     held = jax.tree.map(lambda x: x[:, chunk:], near)
-    return held, jax.tree.map(lanes.thin, results)
+    return held, jax.tree.map(lambda x: jnp.swapaxes(x, 1, 2), finish(sums))
 
-  _, (out, lse) = lanes.scan(one, jax.tree.map(behind, before), arrays, chunk)
-  out = lanes.join(out, batch, length + late, heads, keys.v.shape[-1])
-  lse = lanes.join(lse, batch, length + late, heads, 1)[..., 0]
-  return out[:, late:], lse[:, late:]
+  def whole(x: jax.Array) -> jax.Array:
+    x = jnp.moveaxis(x, 0, 1).reshape(batch, -1, *x.shape[3:])
+    return x[:, late : late + length]
+
+  _, results = lanes.scan(one, jax.tree.map(behind, before), arrays, chunk)
+  return jax.tree.map(whole, results)
 
 
 def sizes(chunk: int, window: int, causal: bool) -> tuple[int, int]:

@@ -11,9 +11,10 @@ factor) and whatever it recomputes once more.
 from typing import NamedTuple
 
 from lalm.attention import banded
+from lalm.attention import local
 from lalm.attention import sums
 from lalm.attention import tiling
-from lalm.attention import window as local
+from lalm.attention import window as ring
 
 
 class Cost(NamedTuple):
@@ -117,27 +118,39 @@ def softmax_step(s: Sizes) -> Cost:
   return Cost(products, cache + scores)
 
 
-def window_parallel(s: Sizes, window: int = local.WINDOW) -> Cost:
+def window_parallel(s: Sizes, window: int = ring.WINDOW) -> Cost:
   """The full square, as softmax attention."""
   del window
   return softmax_parallel(s)
 
 
-def window_chunkwise(s: Sizes, window: int = local.WINDOW) -> Cost:
+def window_chunkwise(s: Sizes, window: int = ring.WINDOW) -> Cost:
   """Scores of each chunk with the window before it; a ring a chunk is kept."""
+  chunk = s.chunk or min(ring.CHUNK, window)
+  return banded_chunks(s, s.lanes, chunk, window)
+
+
+def lsh_chunkwise(s: Sizes, window: int = local.WINDOW) -> Cost:
+  """A window over sorted tokens, for each round."""
+  chunk = s.chunk or min(local.CHUNK, window)
+  return banded_chunks(s, s.lanes * local.ROUNDS, chunk, window)
+
+
+def banded_chunks(s: Sizes, lanes: int, chunk: int, window: int) -> Cost:
+  """Scores of each chunk with the keys that are handed to it (`banded`)."""
   K, V = s.width, s.value_width
-  chunk = min(s.chunk or min(local.CHUNK, window), s.length)
+  chunk = min(chunk, s.length)
   late, span = banded.sizes(chunk, window, s.causal)
   length = -(-(s.length + late) // chunk) * chunk
-  pairs = s.lanes * length * (span + chunk)
   # In a gradient scores are made again, weighted sums are not.
-  products = 2 * pairs * (4 * K + 3 * V if s.gradient else K + V)
-  scores = 3 * s.lanes * chunk * (span + chunk) * s.wide
+  widths = 4 * K + 3 * V if s.gradient else K + V
+  scores = 3 * chunk * (span + chunk)
   kept = (length // chunk * span * (K + V) + length * V) if s.gradient else 0
-  return Cost(products, scores + s.result + s.lanes * kept * s.wide)
+  products = 2 * lanes * length * (span + chunk) * widths
+  return Cost(products, lanes * (scores + kept) * s.wide + s.result)
 
 
-def window_step(s: Sizes, window: int = local.WINDOW) -> Cost:
+def window_step(s: Sizes, window: int = ring.WINDOW) -> Cost:
   """One token against a ring, which is rewritten."""
   return softmax_step(s._replace(length=window))
 

@@ -16,8 +16,8 @@ query sees W to 2 W of them, and hash one array that is query and key.)
 | chunkwise | 2 n T (W + C) (K + V), sorted   | n T V + C (W + C)    |
 
 `chunkwise` sorts the tokens by their buckets, so that those next to each other
-are a band of keys (`banded`), and adds up the rounds by their logsumexp; a pair
-that meets in m rounds counts 1 / m in each. There is no state, and there are no
+are a band of keys (`banded`), and adds up the rounds; a pair that meets in m of
+them counts 1 / m in each. There is no state, and there are no
 packed documents.
 """
 
@@ -136,10 +136,9 @@ def chunkwise(
   _check(q, k, v, buckets, window)
   rounds = _rounds(buckets)
   keys = banded.Keys(rounds.sort(k), rounds.sort(v), rounds.marks())
-  wide = contract.accumulator(q.dtype, k.dtype, v.dtype)
-  once = functools.partial(_once, window=window, wide=wide)
   blank = lambda x: jnp.zeros((x.shape[0], window, *x.shape[2:]), x.dtype)
-  out, lse = banded.attend(
+  once = functools.partial(_once, window=window)
+  sums = banded.attend(
       rounds.sort(q),
       keys,
       rounds.seen(causal, window),
@@ -147,10 +146,15 @@ def chunkwise(
       causal=causal,
       scale=scale,
       chunk=chunk,
-      bias=once if keys.marks else None,
+      shares=once if keys.marks else None,
+      finish=lambda sums: sums,
   )
-  out, lse = rounds.unsort(out), rounds.unsort(lse[..., None])
-  out = (jax.nn.softmax(lse, axis=2) * out).sum(axis=2)
+  # Rounds as one: their weights are of one largest score.
+  out, total, top = map(rounds.unsort, sums)
+  factor = jnp.exp(top - top.max(axis=2, keepdims=True))
+  out = contract.divide(
+      (out * factor).sum(axis=2), (total * factor).sum(axis=2)
+  )
   out = jnp.swapaxes(out, 1, 2).reshape(*q.shape[:3], -1)
   return contract.Result(out.astype(v.dtype), None)
 
@@ -219,14 +223,13 @@ def _rounds(buckets: jax.Array) -> _Rounds:
   return _Rounds(buckets, order, jnp.argsort(order, axis=-1))
 
 
-def _once(own: Any, others: Any, *, window: int, wide: Any) -> jax.Array:
-  """Returns -log m for pairs that meet in m rounds, `[L, 1, C, S]`."""
+def _once(own: Any, others: Any, window: int) -> jax.Array:
+  """Returns 1 / m for pairs that meet in m rounds, `[L, 1, C, S]`."""
   (b, c), (b_s, c_s) = own, others
   pair = lambda x, y: (x[:, :, None], y[:, None])
   same = jnp.equal(*pair(b, b_s))
   near = jnp.abs(jnp.subtract(*pair(c, c_s))) < window
-  count = (same & near).sum(axis=-1)
-  return -jnp.log(jnp.maximum(count, 1).astype(wide))[:, None]
+  return 1 / jnp.maximum((same & near).sum(axis=-1), 1)[:, None]
 
 
 def _check(q, k, v, buckets, window) -> None:
@@ -238,7 +241,7 @@ def _check(q, k, v, buckets, window) -> None:
         f" {sizes['S']}"
     )
   shapes.check_positive("window", window)
-  shape = getattr(buckets, "shape", ())
+  shape: tuple[int, ...] = getattr(buckets, "shape", ())
   rounds = shape[-1] if len(shape) == 4 and shape[-1] else 1
   expected = (sizes["B"], sizes["T"], sizes["G"], rounds)
   shapes.check_integers("buckets", buckets, expected)

@@ -22,6 +22,7 @@ class Gate(NamedTuple):
     high: greatest one.
     neutral: value that gives the simpler mechanism.
     drawn: least and greatest value of random inputs.
+    whole: whether its numbers are integers.
   """
 
   shape: str
@@ -29,6 +30,14 @@ class Gate(NamedTuple):
   high: float
   neutral: float
   drawn: tuple[float, float]
+  whole: bool = False
+
+  def random(self, key: jax.Array, shape: Any, dtype: Any) -> jax.Array:
+    """Returns random values as `drawn` says, of dtype if not whole."""
+    if self.whole:
+      least, greatest = map(int, self.drawn)
+      return jax.random.randint(key, shape, least, greatest + 1)
+    return jax.random.uniform(key, shape, dtype, *self.drawn)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +51,7 @@ class Mechanism:
     paper: author, year, arXiv id, equation.
     featured: forms swept unless others are asked for; all but "step" if empty.
     laws: form name -> closed-form cost.
-    gates: keyword -> what it is.
+    gates: keyword -> what it is; whole ones come last.
     axes: T -> letter -> length, of axes that its gates alone have.
     transition: structure of A_t (`transitions`, equation 1), or what there is
       instead.
@@ -82,6 +91,12 @@ class Mechanism:
   def __post_init__(self) -> None:
     if not self.forms:
       raise ValueError(f"forms of {self.name}: expected at least one, got none")
+    whole = [gate.whole for gate in self.gates.values()]
+    if whole != sorted(whole):
+      raise ValueError(
+          f"gates of {self.name}: expected whole ones last, got"
+          f" {', '.join(self.gates)}"
+      )
     if not self.featured:
       swept = tuple(form for form in self.forms if form != "step")
       object.__setattr__(self, "featured", swept)
@@ -133,12 +148,7 @@ class Mechanism:
     )
     q, k, v = map(normal, keys[:3], self.layouts.values())
     gates = {
-        name: jax.random.uniform(
-            key,
-            [sizes[letter] for letter in gate.shape],
-            dtype,
-            *gate.drawn,
-        )
+        name: gate.random(key, [sizes[axis] for axis in gate.shape], dtype)
         for key, (name, gate) in zip(keys[3:], self.gates.items())
     }
     return (q, k, v), gates
@@ -260,12 +270,18 @@ class Mechanism:
       `[R, V]` float64.
     """
     arrays = {"q": q, "k": k, "v": v, **gates}
-    arrays = {name: np.asarray(x, np.float64) for name, x in arrays.items()}
+    arrays = {
+        name: np.asarray(x, None if name in self._whole() else np.float64)
+        for name, x in arrays.items()
+    }
     rows = np.asarray(rows)
     if self.rows is not None:
-      q, k, v = (arrays[name] for name in "qkv")
-      return self.rows(q, k, v, rows, causal=causal)
+      return self.rows(**arrays, rows=rows, causal=causal)
     return self._rows_of_definition(arrays, rows, causal)
+
+  def _whole(self) -> list[str]:
+    """Returns the gates that are integers."""
+    return [name for name, gate in self.gates.items() if gate.whole]
 
   def _rows_of_definition(
       self, arrays: dict[str, np.ndarray], rows: np.ndarray, causal: bool

@@ -58,6 +58,40 @@ def window_rows(
   return np.stack(out)
 
 
+def lsh_rows(
+    q: np.ndarray,
+    k: np.ndarray,
+    v: np.ndarray,
+    rows: np.ndarray,
+    *,
+    causal: bool,
+    buckets: np.ndarray,
+    window: int,
+) -> np.ndarray:
+  """Softmax attention of single rows over what is next to them in a bucket.
+
+  Args:
+    q: `[T, K]`.
+    k: `[T, K]`.
+    v: `[T, V]`.
+    rows: `[R]` positions of queries.
+    causal: whether a row sees keys up to itself only.
+    buckets: `[T, n]` integers.
+    window: tokens of its bucket a row sees to its left, its own one of them.
+  """
+  out = []
+  for t in np.asarray(rows):
+    near = []
+    for own in buckets.T:
+      alike = np.flatnonzero(own == own[t])
+      place = np.searchsorted(alike, t)
+      stop = place + (1 if causal else window)
+      near.append(alike[max(place - window + 1, 0) : stop])
+    seen, only = np.unique(np.concatenate(near)), np.array([0])
+    out.append(softmax_rows(q[[t]], k[seen], v[seen], only, causal=False)[0])
+  return np.stack(out)
+
+
 def nystromformer_rows(
     q: np.ndarray,
     k: np.ndarray,

@@ -281,8 +281,47 @@ def over_matrix(
     out `[B, T, H, V]` in v's dtype; logsumexp `[B, T, H]`, 0 where a query
     sees no key.
   """
+  out, total, top = sums_over_matrix(q, k, v, mask, scale, bias)
+  lse = jnp.where(total > 0, jnp.log(jnp.where(total > 0, total, 1)) + top, 0)
+  # Dividing here, not the weights, keeps one square less for the gradient.
+  out = contract.divide(out, total)
+  return jnp.swapaxes(out, 1, 2).astype(v.dtype), jnp.swapaxes(
+      lse[..., 0], 1, 2
+  )
+
+
+class Sums(NamedTuple):
+  """What (1) is the quotient of, `[B, H, T, ...]`: out / total.
+
+  Attributes:
+    out: sum of weights and values, `[..., V]`.
+    total: of the weights, `[..., 1]`.
+    top: the largest score, of which weights are exp(score - top), `[..., 1]`.
+  """
+
+  out: jax.Array
+  total: jax.Array
+  top: jax.Array
+
+
+def sums_over_matrix(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    mask: jax.Array | None,
+    scale: Any = None,
+    bias: jax.Array | None = None,
+    shares: jax.Array | None = None,
+) -> Sums:
+  """Returns the sums of (1) through the T x S scores.
+
+  Arguments as in `over_matrix`.
+
+  Args:
+    shares: factors of the weights, broadcasts to `[B, H, T, S]`.
+  """
   batch, queries, heads, width = q.shape
-  groups, output = k.shape[2], v.dtype
+  groups = k.shape[2]
   dtype, product = _arithmetic(q, k, v)
   # Heads first: any other order would have XLA transpose the T x S scores.
   q = (q.astype(dtype) * _scale(scale, width)).transpose(0, 2, 1, 3)
@@ -297,14 +336,13 @@ def over_matrix(
   top = lax.stop_gradient(x.max(axis=-1, keepdims=True))
   top = jnp.where(top == -jnp.inf, 0, top)
   p = jnp.exp(x - top)
+  if shares is not None:
+    p = p * shares.astype(dtype)
   total = p.sum(axis=-1, keepdims=True)
   out = product(
       "bgrts,bgsv->bgrtv", p.reshape(batch, groups, -1, *p.shape[2:]), v
   )
-  lse = jnp.where(total > 0, jnp.log(jnp.where(total > 0, total, 1)) + top, 0)
-  # Dividing here, not the weights, keeps one square less for the gradient.
-  out = contract.divide(out.reshape(batch, heads, queries, -1), total)
-  return jnp.swapaxes(out, 1, 2).astype(output), jnp.swapaxes(lse[..., 0], 1, 2)
+  return Sums(out.reshape(batch, heads, queries, -1), total, top)
 
 
 def over_tiles(

@@ -12,6 +12,7 @@ from lalm.attention import costs
 from lalm.attention import hierarchical
 from lalm.attention import hierarchical_costs
 from lalm.attention import linformer
+from lalm.attention import local
 from lalm.attention import nystromformer
 from lalm.attention import reference
 from lalm.attention import window
@@ -21,6 +22,7 @@ from lalm.attention.mechanism import Mechanism
 _WEIGHTS = Gate("BTHN", 0.0, math.inf, 1.0, (0.0, 1.0))
 _LOG_DECAY = Gate("BTG", -math.inf, 0.0, 0.0, (-1.0, 0.0))
 _PROJECTION = Gate("PS", -math.inf, math.inf, 0.0, (-0.2, 0.2))
+_BUCKETS = Gate("BTGn", 0, math.inf, 0, (0, local.COUNT - 1), whole=True)
 
 MECHANISMS = (
     Mechanism(
@@ -64,6 +66,22 @@ MECHANISMS = (
             "step": hierarchical_costs.step,
         },
         start=hierarchical.init,
+    ),
+    Mechanism(
+        name="lsh",
+        paper="Kitaev et al. 2020, arXiv 2001.04451, equations 4 to 8",
+        transition="none: keys of a bucket are kept",
+        gates={"buckets": _BUCKETS},
+        axes=lambda length: {"n": local.ROUNDS},
+        definition=local.parallel,
+        forms={"parallel": local.parallel, "chunkwise": local.chunkwise},
+        featured=("chunkwise",),
+        cross=False,
+        laws={
+            "parallel": costs.window_parallel,
+            "chunkwise": costs.lsh_chunkwise,
+        },
+        rows=functools.partial(reference.lsh_rows, window=local.WINDOW),
     ),
     Mechanism(
         name="linformer",

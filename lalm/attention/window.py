@@ -147,7 +147,7 @@ def chunkwise(
     chunk = min(CHUNK, call.window)
   shapes.check_positive("chunk", chunk)
   before = _in_order(call)
-  out, _ = banded.attend(
+  out = banded.attend(
       q,
       banded.Keys(k, v),
       call.seen,

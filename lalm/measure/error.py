@@ -111,8 +111,9 @@ class _Head(NamedTuple):
   def part(
       self, array: np.ndarray, layout: str, tokens: slice = slice(None)
   ) -> np.ndarray:
-    """The head's part in float64: `[T, D]` of `[B, T, H, D]`."""
-    return np.asarray(array[self.where(layout, tokens)], np.float64)
+    """The head's part in float64, if not whole: `[T, D]` of `[B, T, H, D]`."""
+    part = array[self.where(layout, tokens)]
+    return part if part.dtype.kind in "iu" else np.asarray(part, np.float64)
 
 
 def _heads(generator: np.random.Generator, q: np.ndarray) -> np.ndarray:
@@ -288,7 +289,8 @@ def check_backward(
   """Compares gradients for a probe with central differences in float64.
 
   Args:
-    gradients: dq, dk, dv and those of the gates for the probe's cotangent.
+    gradients: dq, dk, dv and those of the gates, but for integers, which come
+      last, for the probe's cotangent.
     inputs: q, k, v and the gates they were taken at.
     drawn: from `probe`.
     reference: the definition's rows of one head.

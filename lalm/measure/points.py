@@ -78,7 +78,9 @@ def program(point: Point, mechanism: Any) -> Program:
 
   def forward_backward(*arrays: jax.Array) -> tuple[jax.Array, ...]:
     *inputs, cotangent = arrays
-    out, pull = jax.vjp(forward, *inputs)
+    moving = [x for x in inputs if jnp.issubdtype(x.dtype, jnp.inexact)]
+    whole = inputs[len(moving) :]  # integers come last
+    out, pull = jax.vjp(lambda *moved: forward(*moved, *whole), *moving)
     return out, *pull(cotangent)
 
   drawn = jax.eval_shape(lambda: _gates(point, mechanism))

@@ -170,6 +170,12 @@ def _random(name: str, case: Case, length: int) -> Any:
   return tuple(x.astype(jnp.dtype(case.dtype)) for x in arrays), {}
 
 
+def moving(name: str, gates: dict[str, Any]) -> dict[str, Any]:
+  """The gates that can be differentiated; `subject.small` has the others."""
+  known = catalogue.get(name).gates
+  return {key: x for key, x in gates.items() if not known[key].whole}
+
+
 def make(name: str, case: Case) -> Inputs:
   """Valid random inputs of a mechanism, rounded to the dtype of the case."""
   kv_heads = case.kv_heads or case.heads
@@ -180,7 +186,7 @@ def make(name: str, case: Case) -> Inputs:
   sizes = {"T": case.length, "S": case.sources, "G": kv_heads}
   gates = {
       key: x[tuple(slice(sizes.get(letter)) for letter in layouts[key])]
-      for key, x in gates.items()
+      for key, x in moving(name, gates).items()
   }
   ids = None
   if case.packed:

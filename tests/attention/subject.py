@@ -17,10 +17,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from lalm.attention import catalogue
+from lalm.attention import local
 from lalm.attention import nystromformer
 from lalm.attention import variants
 from lalm.attention import window
 from tests.attention import cases
+from tests.oracles import buckets
 from tests.oracles import compressed
 from tests.oracles import differences
 from tests.oracles import hierarchical
@@ -67,6 +69,7 @@ ORACLES = {
         for name, named in MAPS.items()
     },
     "loglinear": hierarchical.attention,
+    "lsh": functools.partial(buckets.attention, window=local.WINDOW),
     "linformer": compressed.linformer,
     "nystromformer": functools.partial(
         compressed.nystromformer, landmarks=nystromformer.LANDMARKS
@@ -179,12 +182,17 @@ def options(name: str, form: str, case: cases.Case) -> dict[str, Any]:
 
 
 def small(name: str, case: cases.Case) -> dict[str, Any]:
-  """Sizes of the mechanism's own that are within the lengths of the case."""
-  if case.length >= 1000:
-    return {}
-  if name == "nystromformer":
+  """What else a mechanism takes: sizes within those of the case, and labels."""
+  short = case.length < 1000
+  if name == "nystromformer" and short:
     return {"landmarks": min(5, case.length, case.sources)}
-  return {"window": 10} if name == "window" else {}
+  named = {"window": 10} if name in ("window", "lsh") and short else {}
+  if name == "lsh":
+    groups = case.kv_heads or case.heads
+    shape = (case.batch, case.sources, groups, 2)
+    draw = np.random.default_rng(case.seed + 3).integers
+    named["buckets"] = draw(0, 3 if short else 16, shape, np.int32)
+  return named
 
 
 def blank(name: str, case: cases.Case) -> Any:

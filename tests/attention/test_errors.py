@@ -43,7 +43,7 @@ WRONG = {
 def _good(name, form):
   """Arrays and keywords of a valid call."""
   arrays, gates, _ = cases.make(name, GOOD)
-  named = dict(gates)
+  named = {**gates, **subject.small(name, GOOD)}
   if form == "step":
     arrays, named = subject.part((arrays, named), 0, 1)
     named["state"] = subject.blank(name, GOOD)

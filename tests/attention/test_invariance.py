@@ -32,6 +32,8 @@ def _case(chunk):
 
 @functools.cache
 def _inputs(mechanism, chunk):
+  if catalogue.get(mechanism).start is None:
+    pytest.skip(f"{mechanism} sorts its tokens: a cut changes their order")
   arrays, gates, _ = cases.make(mechanism, _case(chunk))
   return arrays, gates
 

@@ -18,7 +18,8 @@ LENGTHS = 16_384, 32_768, 65_536
 LINEAR = [
     name
     for name in catalogue.names()
-    if "chunkwise" in catalogue.get(name).forms and name != "loglinear"
+    if "chunkwise" in catalogue.get(name).forms
+    and name not in ("loglinear", "lsh")
 ]
 QUICK = ("linear", "gated_deltanet")
 
