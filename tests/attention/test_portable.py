@@ -1,11 +1,13 @@
 """Every form and its gradient, on this platform and lowered for the others."""
 
+import dataclasses
 import functools
 
 import jax
 import jax.numpy as jnp
 import pytest
 
+from lalm.attention import catalogue
 from tests.attention import cases
 from tests.attention import subject
 from tests.attention.bounds import backward
@@ -27,11 +29,16 @@ FULL = cases.Case(
 PLATFORMS = ("cpu", "cuda", "tpu")
 
 
+def _shape(name):
+  """The shape, not causal where the mechanism cannot be."""
+  return dataclasses.replace(SHAPE, causal=catalogue.get(name).causal)
+
+
 def _loss(name, form):
   weights = subject.cotangent(SHAPE).astype("float32")
 
   def loss(place):
-    out, state = subject.apply(name, form, SHAPE, (*place, None))
+    out, state = subject.apply(name, form, _shape(name), (*place, None))
     return jnp.sum(out * weights), (out, state)
 
   return jax.value_and_grad(loss, has_aux=True)
@@ -46,7 +53,7 @@ def _reference(name):
   weights = subject.cotangent(SHAPE)
 
   def out(*leaves):
-    return subject.oracle(name, SHAPE, (*structure.unflatten(leaves), None))
+    return subject.oracle(name, _shape(name), (*structure.unflatten(leaves), None))
 
   directions = [differences.directions(seed, leaves) for seed in range(8)]
   slopes = [
