@@ -43,10 +43,11 @@ WRONG = {
 def _good(name, form):
   """Arrays and keywords of a valid call."""
   arrays, gates, _ = cases.make(name, GOOD)
-  named = {**gates, **subject.small(name, GOOD)}
+  named = dict(gates)
   if form == "step":
     arrays, named = subject.part((arrays, named), 0, 1)
     named["state"] = subject.blank(name, GOOD)
+  named |= subject.small(name, GOOD)
   return tuple(jnp.asarray(x) for x in arrays), named
 
 
