@@ -11,13 +11,14 @@ it that a chunk reads and writes where it may begin within a block:
 
 from lalm.attention import calls
 from lalm.attention import costs
+from lalm.attention import fenwick
 from lalm.attention import hierarchical
 
 
 def chunkwise(s: costs.Sizes) -> costs.Cost:
   """A chunk at a time, of one document from its first token."""
   chunk = min(s.chunk or hierarchical.CHUNK, s.length)
-  whole = hierarchical.aligned(s.length, chunk) // chunk
+  whole = fenwick.aligned(s.length, chunk) // chunk
   others = -(-s.length // chunk) - whole
   products = whole * _chunk(s, chunk, False) + others * _chunk(s, chunk, True)
   return costs.Cost(2 * s.lanes * products, _bytes(s, whole + others, chunk))
@@ -32,7 +33,7 @@ def _chunk(s: costs.Sizes, C: int, anywhere: bool) -> int:
   """Multiplications of a chunk."""
   K, V = s.width, s.value_width
   factor, term = (4, 3) if s.gradient else (1, 1)
-  inner, levels = hierarchical.bits(C), _levels(s)
+  inner, levels = fenwick.levels_within(C), _levels(s)
   short = min(inner, levels) if anywhere else 0
   read = levels if anywhere else levels - inner
   products = C * C * (factor * K + term * V) + term * (C + 1) * C * C

@@ -53,7 +53,9 @@ def _reference(name):
   weights = subject.cotangent(SHAPE)
 
   def out(*leaves):
-    return subject.oracle(name, _shape(name), (*structure.unflatten(leaves), None))
+    return subject.oracle(
+        name, _shape(name), (*structure.unflatten(leaves), None)
+    )
 
   directions = [differences.directions(seed, leaves) for seed in range(8)]
   slopes = [
