@@ -79,11 +79,12 @@ def attend(
     more = None if shares is None else shares(marks, near.marks)
     sums = softmax.sums_over_matrix(q, near.k, near.v, mask, scale, shares=more)
     held = jax.tree.map(lambda x: x[:, chunk:], near)
-    return held, jax.tree.map(lambda x: jnp.swapaxes(x, 1, 2), finish(sums))
+    thin = lambda x: lanes.thin(jnp.swapaxes(x, 1, 2))
+    return held, jax.tree.map(thin, finish(sums))
 
   def whole(x: jax.Array) -> jax.Array:
-    x = jnp.moveaxis(x, 0, 1).reshape(batch, -1, *x.shape[3:])
-    return x[:, late : late + length]
+    width = x.size // (x.shape[0] * batch * chunk * heads)
+    return lanes.join(x, batch, length + late, heads, width)[:, late:]
 
   _, results = lanes.scan(one, jax.tree.map(behind, before), arrays, chunk)
   return jax.tree.map(whole, results)

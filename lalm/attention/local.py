@@ -137,7 +137,8 @@ def chunkwise(
   rounds = _rounds(buckets)
   keys = banded.Keys(rounds.sort(k), rounds.sort(v), rounds.marks())
   blank = lambda x: jnp.zeros((x.shape[0], window, *x.shape[2:]), x.dtype)
-  once = functools.partial(_once, window=window)
+  wide = contract.accumulator(q.dtype, k.dtype, v.dtype)
+  once = functools.partial(_once, window=window, wide=wide)
   sums = banded.attend(
       rounds.sort(q),
       keys,
@@ -223,13 +224,14 @@ def _rounds(buckets: jax.Array) -> _Rounds:
   return _Rounds(buckets, order, jnp.argsort(order, axis=-1))
 
 
-def _once(own: Any, others: Any, window: int) -> jax.Array:
+def _once(own: Any, others: Any, *, window: int, wide: Any) -> jax.Array:
   """Returns 1 / m for pairs that meet in m rounds, `[L, 1, C, S]`."""
   (b, c), (b_s, c_s) = own, others
   pair = lambda x, y: (x[:, :, None], y[:, None])
   same = jnp.equal(*pair(b, b_s))
   near = jnp.abs(jnp.subtract(*pair(c, c_s))) < window
-  return 1 / jnp.maximum((same & near).sum(axis=-1), 1)[:, None]
+  count = jnp.maximum((same & near).sum(axis=-1), 1)
+  return 1 / count.astype(wide)[:, None]
 
 
 def _check(q, k, v, buckets, window) -> None:

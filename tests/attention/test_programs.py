@@ -69,7 +69,8 @@ def test_only_parallel_makes_an_array_of_queries_by_keys(
   if form != "parallel":
     # Linear memory: no more than 512 numbers for a token.
     assert size <= 512 * LONG
-  elif mechanism in catalogue.names():
+  elif mechanism != "linformer" and mechanism in catalogue.names():
+    # Linformer's definition is of as few keys as its fast form.
     assert size >= LONG**2
 
 
