@@ -81,6 +81,19 @@ def check_qkv(q: Any, k: Any, v: Any, several: bool = False) -> dict[str, int]:
   return sizes
 
 
+def check_own_keys(sizes: Mapping[str, int]) -> None:
+  """Raises ValueError unless keys are of the queries' tokens, S = T.
+
+  Args:
+    sizes: axis letter -> length, as `check_qkv` returns them.
+  """
+  if sizes["S"] != sizes["T"]:
+    raise ValueError(
+        f"k: expected as many keys as queries, T = {sizes['T']}, got S ="
+        f" {sizes['S']}"
+    )
+
+
 def check_positive(name: str, value: Any) -> None:
   """Raises ValueError unless `value` is an integer of at least 1."""
   if isinstance(value, bool) or not isinstance(value, (int, np.integer)):

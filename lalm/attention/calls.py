@@ -170,11 +170,7 @@ def prepare(
   sizes = shapes.check_qkv(q, k, v, several)
   shapes.check_scalar("scale", scale)
   batch, length = sizes["B"], sizes["T"]
-  if sizes["S"] != length:
-    raise ValueError(
-        f"k: expected as many keys as queries, T = {length}, got S ="
-        f" {sizes['S']}"
-    )
+  shapes.check_own_keys(sizes)
   masks.check_segment_ids(segment_ids, batch, length, length)
   if bonus is not None:
     shapes.check_gate("bonus", bonus, sizes, ("GK",))

@@ -237,11 +237,7 @@ def _once(own: Any, others: Any, *, window: int, wide: Any) -> jax.Array:
 def _check(q, k, v, buckets, window) -> None:
   """Checks the call."""
   sizes = shapes.check_qkv(q, k, v)
-  if sizes["S"] != sizes["T"]:
-    raise ValueError(
-        f"k: expected as many keys as queries, T = {sizes['T']}, got S ="
-        f" {sizes['S']}"
-    )
+  shapes.check_own_keys(sizes)
   shapes.check_positive("window", window)
   shape: tuple[int, ...] = getattr(buckets, "shape", ())
   rounds = shape[-1] if len(shape) == 4 and shape[-1] else 1

@@ -270,18 +270,16 @@ class Mechanism:
       `[R, V]` float64.
     """
     arrays = {"q": q, "k": k, "v": v, **gates}
+    whole = [name for name, gate in self.gates.items() if gate.whole]
     arrays = {
-        name: np.asarray(x, None if name in self._whole() else np.float64)
+        name: np.asarray(x, None if name in whole else np.float64)
         for name, x in arrays.items()
     }
     rows = np.asarray(rows)
     if self.rows is not None:
-      return self.rows(**arrays, rows=rows, causal=causal)
+      q, k, v = (arrays.pop(name) for name in "qkv")
+      return self.rows(q, k, v, rows, causal=causal, **arrays)
     return self._rows_of_definition(arrays, rows, causal)
-
-  def _whole(self) -> list[str]:
-    """Returns the gates that are integers."""
-    return [name for name, gate in self.gates.items() if gate.whole]
 
   def _rows_of_definition(
       self, arrays: dict[str, np.ndarray], rows: np.ndarray, causal: bool

@@ -3,6 +3,8 @@
 The gate of every timing compares with these; they are for one head.
 """
 
+from typing import Any
+
 import numpy as np
 
 
@@ -26,8 +28,21 @@ def softmax_rows(
   x = q[rows] @ k.T / np.sqrt(q.shape[-1])
   if causal:
     x = np.where(np.arange(len(k)) <= np.asarray(rows)[:, None], x, -np.inf)
+  return _softmax(x) @ v
+
+
+def _softmax(x: np.ndarray) -> np.ndarray:
+  """Returns rows of scores as weights that add up to 1."""
   p = np.exp(x - x.max(axis=-1, keepdims=True))
-  return p @ v / p.sum(axis=-1, keepdims=True)
+  return p / p.sum(axis=-1, keepdims=True)
+
+
+def _among(
+    q_t: np.ndarray, k: np.ndarray, v: np.ndarray, seen: Any
+) -> np.ndarray:
+  """Returns softmax attention of one query to some of the keys."""
+  x = k[seen] @ q_t / np.sqrt(q_t.shape[-1])
+  return _softmax(x) @ v[seen]
 
 
 def window_rows(
@@ -52,9 +67,7 @@ def window_rows(
   out = []
   for t in np.asarray(rows):
     first, stop = max(t - window + 1, 0), t + (1 if causal else window)
-    near = slice(first, stop)
-    own = np.array([0])
-    out.append(softmax_rows(q[[t]], k[near], v[near], own, causal=False)[0])
+    out.append(_among(q[t], k, v, slice(first, stop)))
   return np.stack(out)
 
 
@@ -87,8 +100,7 @@ def lsh_rows(
       place = np.searchsorted(alike, t)
       stop = place + (1 if causal else window)
       near.append(alike[max(place - window + 1, 0) : stop])
-    seen, only = np.unique(np.concatenate(near)), np.array([0])
-    out.append(softmax_rows(q[[t]], k[seen], v[seen], only, causal=False)[0])
+    out.append(_among(q[t], k, v, np.unique(np.concatenate(near))))
   return np.stack(out)
 
 
@@ -118,12 +130,7 @@ def nystromformer_rows(
   count = min(landmarks, len(q), len(k))
   means = lambda x: np.stack([y.mean(0) for y in np.array_split(x, count)])
   own, others = means(q), means(k)
-
-  def weights(q: np.ndarray, k: np.ndarray) -> np.ndarray:
-    x = q @ k.T / np.sqrt(q.shape[-1])
-    p = np.exp(x - x.max(axis=-1, keepdims=True))
-    return p / p.sum(axis=-1, keepdims=True)
-
+  weights = lambda q, k: _softmax(q @ k.T / np.sqrt(q.shape[-1]))
   A, eye = weights(own, others), np.eye(count)
   Z = A.T / (np.abs(A).sum(axis=0).max() * np.abs(A).sum(axis=1).max())
   for _ in range(iterations):

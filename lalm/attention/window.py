@@ -237,11 +237,7 @@ def _prepare(q, k, v, causal, segment_ids, state, window) -> _Call:
         f"state: expected a ring of window = {window} tokens, got {kept}"
     )
   batch, length = axes["B"], axes["T"]
-  if axes["S"] != length:
-    raise ValueError(
-        f"k: expected as many keys as queries, T = {length}, got S ="
-        f" {axes['S']}"
-    )
+  shapes.check_own_keys(axes)
   masks.check_segment_ids(segment_ids, batch, length, length)
   blank = lambda x: jnp.zeros((batch, window, *x.shape[2:]), x.dtype)
   ring, written, start, last = [blank(k), blank(v)], 0, None, None
