@@ -251,3 +251,21 @@ def test_surroundings_take_no_ceilings_and_the_environment_does(make):
   found = target.environment()
   assert found["ceilings"] == _CEILINGS
   assert {"machine", "slug", "versions", "settings"} <= set(found)
+
+
+@pytest.mark.parametrize(
+    "name, form, length, causal",
+    [
+        ("lsh", "chunkwise", 3000, True),  # buckets of more than the window
+        ("nystromformer", "blockwise", 300, False),
+    ],
+)
+def test_a_gate_of_integers_and_a_full_mechanism_are_gated_and_counted(
+    name, form, length, causal
+):
+  shape = {"length": length, "pass": "forward_backward", "causal": causal}
+  point = {**_POINT, **shape, "mechanism": name, "form": form}
+  record = kernel.TARGET.measure(point, 0, _SETTINGS)
+  assert record["status"] == "ok", record["reason"]
+  counted = record["operations"]
+  assert counted["closed_form"] == counted["products"]
