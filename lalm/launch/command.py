@@ -38,6 +38,7 @@ class Experiment(NamedTuple):
     finish: called with the device's folder when all is recorded, one process
       at a time; writes what follows from the records.
     progress: called after each point.
+    fields: of the configuration, beside those of every sweep.
     fixed: fields of the configuration that have no other value.
   """
 
@@ -48,14 +49,22 @@ class Experiment(NamedTuple):
   catalogue: str
   finish: Callable[[pathlib.Path], None]
   progress: Callable[[supervisor.Progress], None] = lambda _: None
+  fields: schema.Fields = types.MappingProxyType({})
   fixed: Mapping[str, Any] = types.MappingProxyType({})
+
+  @property
+  def all_fields(self) -> schema.Fields:
+    """The fields of its configuration."""
+    return {**schema.FIELDS, **self.fields}
 
 
 def run(argv: Sequence[str], experiment: Experiment) -> int:
   """Runs the experiment as its arguments say; returns the exit status."""
   try:
     if flags.help_wanted(argv):
-      print(flags.help_text(experiment.summary, str(experiment.config)))
+      config = str(experiment.config)
+      text = flags.help_text(experiment.summary, config, experiment.all_fields)
+      print(text)
       status = 0
     else:
       with signals.interruptible():
@@ -87,6 +96,7 @@ def _run(argv: Sequence[str], experiment: Experiment) -> int:
       argv,
       config=str(experiment.config),
       out=str(pathlib.Path("runs") / experiment.name),
+      fields=experiment.all_fields,
   )
   settings = request.settings
   for name, value in experiment.fixed.items():
@@ -96,7 +106,8 @@ def _run(argv: Sequence[str], experiment: Experiment) -> int:
   found = survey.ask(
       settings["mechanisms"], experiment.target, experiment.catalogue
   )
-  points = grid.share(grid.points(settings, found.mechanisms), request.worker)
+  points = grid.points(settings, found.mechanisms, experiment.all_fields)
+  points = grid.share(points, request.worker)
   flags.check_out(request.out, create=not request.dry_run)
   machine = str(found.environment.get("machine", ""))
   plans = planning.plan(points, settings, experiment.target, machine)

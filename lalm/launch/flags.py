@@ -43,20 +43,27 @@ class Request(NamedTuple):
   dry_run: bool
 
 
-def parse(argv: Sequence[str], *, config: str, out: str) -> Request:
+def parse(
+    argv: Sequence[str],
+    *,
+    config: str,
+    out: str,
+    fields: schema.Fields = schema.FIELDS,
+) -> Request:
   """Reads a command line.
 
   Args:
     argv: the program's name and its arguments.
     config: the configuration file where `--config` is not given.
     out: the folder where `--out` is not given.
+    fields: those of the configuration.
 
   Raises:
     UsageError: anything about it is malformed.
   """
   own, rest = _own_flags(argv, config, out)
-  settings = schema.settle(load(own.config))
-  settings = schema.settle(settings | _overrides(rest))
+  settings = schema.settle(load(own.config), fields)
+  settings = schema.settle(settings | _overrides(rest, fields), fields)
   _check_corpus(settings["corpus"])
   if not own.out:
     raise UsageError("--out", "a folder", own.out)
@@ -73,11 +80,13 @@ def help_wanted(argv: Sequence[str]) -> bool:
   )
 
 
-def help_text(summary: str, config: str) -> str:
+def help_text(
+    summary: str, config: str, fields: schema.Fields = schema.FIELDS
+) -> str:
   """The flags and fields, a line each, with the defaults of a config file."""
   lines = [summary, "", __doc__.split("\n\n")[1], "", "Fields:"]
-  settings = schema.settle(load(config))
-  for name, field in schema.FIELDS.items():
+  settings = schema.settle(load(config), fields)
+  for name, field in fields.items():
     default = settings[name]
     if isinstance(default, tuple):
       default = ",".join(map(str, default))
@@ -127,20 +136,20 @@ def _refusal(error: Exception) -> UsageError:
   return UsageError(f"--{name[1]}", expected, got)
 
 
-def _overrides(argv: Sequence[str]) -> dict[str, Any]:
+def _overrides(argv: Sequence[str], fields: schema.Fields) -> dict[str, Any]:
   """The fields given as `--config.FIELD=VALUE`, mostly still as text."""
   for argument in argv[1:]:
     if argument == "--":
       break
     match = re.match(r"--?(?:no)?config\.([^=]*)", argument)
-    if match and match[1] not in schema.FIELDS:
-      expected = f"a field: {', '.join(schema.FIELDS)}"
+    if match and match[1] not in fields:
+      expected = f"a field: {', '.join(fields)}"
       unknown = Verbatim("an unknown field")
       raise UsageError(f"--config.{match[1]}", expected, unknown)
   # Fields are text here, so that a list such as softmax,linear or a refused
   # value arrives as it was typed; only truth values may stand without one.
   blank = config_dict.ConfigDict(
-      {name: _blank(field) for name, field in schema.FIELDS.items()}
+      {name: _blank(field) for name, field in fields.items()}
   )
   values = flags.FlagValues()
   values.set_gnu_getopt(True)

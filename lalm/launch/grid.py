@@ -1,22 +1,11 @@
 """The points of a request, in a fixed order, and the share of one worker."""
 
+import itertools
 from typing import Any, Mapping, NamedTuple, Sequence
 
-from lalm.launch.schema import Settings, UsageError
+from lalm.launch.schema import FIELDS, Fields, Settings, UsageError
 
 Point = dict[str, Any]
-
-# Fields that a point has as they stand in the settings.
-_SHARED = (
-    "batch",
-    "heads",
-    "width",
-    "value_width",
-    "dtype",
-    "causal",
-    "corpus",
-    "seed",
-)
 
 
 class Mechanism(NamedTuple):
@@ -36,34 +25,39 @@ class Mechanism(NamedTuple):
 
 
 def points(
-    settings: Settings, mechanisms: Mapping[str, Mechanism]
+    settings: Settings,
+    mechanisms: Mapping[str, Mechanism],
+    fields: Fields = FIELDS,
 ) -> list[Point]:
-  """Every point: by mechanism, form, pass, length, in the order given.
+  """Every point: by mechanism, form, the fields, length, in the order given.
 
   Of `all` mechanisms those are left out that cannot be causal, or full.
 
   Args:
-    settings: the fields of `lalm.launch.schema`.
+    settings: the value of every field.
     mechanisms: the ones asked for, `all` resolved, in order.
+    fields: those there are.
 
   Raises:
     UsageError: a form is asked for that none of the mechanisms has, or a
       mechanism by its name that cannot be causal, or full.
   """
   mechanisms = _able(settings, mechanisms)
-  return [
-      {
-          "mechanism": name,
-          "form": form,
-          "pass": pass_,
-          "length": length,
-          "chunk": settings["chunk"] if mechanisms[name].forms[form] else None,
-          **{field: settings[field] for field in _SHARED},
-      }
-      for name, form in _forms(settings["forms"], mechanisms)
-      for pass_ in settings["passes"]
-      for length in settings["lengths"]
-  ]
+  axes = {
+      field.point: _values(settings[name])
+      for name, field in fields.items()
+      if field.point
+  }
+  axes["length"] = axes.pop("length")  # a curve is visited as a whole
+  found = []
+  for name, form in _forms(settings["forms"], mechanisms):
+    own = {"mechanism": name, "form": form}
+    for values in itertools.product(*axes.values()):
+      point = own | dict(zip(axes, values))
+      if not mechanisms[name].forms[form]:
+        point["chunk"] = None
+      found.append(point)
+  return found
 
 
 def share(items: Sequence[Any], worker: tuple[int, int]) -> list[Any]:
@@ -77,8 +71,21 @@ def curve(point: Point) -> tuple[Any, ...]:
 
 
 def label(point: Point) -> str:
-  """A point in a few words."""
-  return "{mechanism}.{form} {pass} n={length}".format_map(point)
+  """A point in a few words; of its sizes those that are often swept."""
+  known = {field.point: field.default for field in FIELDS.values()}
+  swept = ("batch", "dtype")
+  more = [
+      f" {name}={value}"
+      for name, value in point.items()
+      if name not in (*known, "mechanism", "form")
+      or (name in swept and (value,) != known[name])
+  ]
+  text = "{mechanism}.{form} {pass} n={length}".format_map(point)
+  return text + "".join(more)
+
+
+def _values(value: Any) -> tuple[Any, ...]:
+  return value if isinstance(value, tuple) else (value,)
 
 
 def _able(

@@ -166,11 +166,20 @@ def _split(value: Any) -> list[Any]:
 
 
 class Field(NamedTuple):
-  """One field: how it is read, its default, and what it means."""
+  """One field of a sweep.
+
+  Attributes:
+    kind: how it is read.
+    default: its value where none is given.
+    meaning: a few words.
+    point: name under which a point holds it, or one value of several; "" where
+      it says how points are made or measured.
+  """
 
   kind: Kind
   default: Any
   meaning: str
+  point: str = ""
 
 
 _NAME = r"[A-Za-z_]\w*"
@@ -198,24 +207,32 @@ FIELDS: Mapping[str, Field] = {
         several(whole(1)),
         (256, 512, 1024, 2048, 4096, 8192),
         "sequence lengths",
+        "length",
     ),
     "passes": Field(
         several(choice("forward", "forward_backward")),
         ("forward", "forward_backward"),
         "what is computed: the value, or the value and all gradients",
+        "pass",
     ),
-    "batch": Field(whole(1), 1, "sequences in a batch"),
-    "heads": Field(whole(1), 8, "heads"),
-    "width": Field(whole(1), 64, "width of a query and of a key"),
-    "value_width": Field(whole(1), 64, "width of a value"),
+    "batch": Field(several(whole(1)), (1,), "sequences in a batch", "batch"),
+    "heads": Field(whole(1), 8, "heads", "heads"),
+    "width": Field(whole(1), 64, "width of a query and of a key", "width"),
+    "value_width": Field(whole(1), 64, "width of a value", "value_width"),
     "dtype": Field(
-        choice("float32", "bfloat16", "float16", "float64"),
-        "float32",
-        "type of the inputs",
+        several(choice("float32", "bfloat16", "float16", "float64")),
+        ("float32",),
+        "types of the inputs",
+        "dtype",
     ),
-    "causal": Field(truth(), True, "whether a query sees the past only"),
+    "causal": Field(
+        truth(), True, "whether a query sees the past only", "causal"
+    ),
     "chunk": Field(
-        optional(whole(1)), None, "tokens in a chunk or block; 0: the form's"
+        optional(whole(1)),
+        None,
+        "tokens in a chunk or block; 0: the form's",
+        "chunk",
     ),
     "replicates": Field(whole(1, 1000), 5, "worker processes per point"),
     "point_budget": Field(
@@ -232,36 +249,40 @@ FIELDS: Mapping[str, Field] = {
         "",
         "text behind the inputs: a path, normal (Gaussian), or nothing for "
         "the sources of Python's standard library",
+        "corpus",
     ),
-    "seed": Field(whole(0, 2**31 - 1), 0, "seed of inputs and of the order"),
+    "seed": Field(
+        whole(0, 2**31 - 1), 0, "seed of inputs and of the order", "seed"
+    ),
 }
 
+Fields = Mapping[str, Field]
 Settings = dict[str, Any]
 
 
-def defaults() -> Settings:
+def defaults(fields: Fields = FIELDS) -> Settings:
   """Every field's default value."""
-  return {name: field.default for name, field in FIELDS.items()}
+  return {name: field.default for name, field in fields.items()}
 
 
-def settle(values: Mapping[str, Any], flag: str = "--config") -> Settings:
+def settle(values: Mapping[str, Any], fields: Fields = FIELDS) -> Settings:
   """Every field's value, checked, defaults included.
 
   Args:
     values: values of some fields, as text or as Python values.
-    flag: the flag that holds the fields, for the message.
+    fields: those there are.
 
   Raises:
     UsageError: a field is unknown or a value is not of its kind.
   """
-  settings = defaults()
+  settings = defaults(fields)
   for name, value in values.items():
-    if name not in FIELDS:
-      fields = Verbatim(f"the unknown field {shown(name)}")
-      raise UsageError(flag, f"the fields {', '.join(FIELDS)}", fields)
-    kind = FIELDS[name].kind
+    if name not in fields:
+      unknown = Verbatim(f"the unknown field {shown(name)}")
+      raise UsageError("--config", f"the fields {', '.join(fields)}", unknown)
+    kind = fields[name].kind
     try:
       settings[name] = kind.read(value)
     except (ValueError, TypeError, OverflowError):
-      raise UsageError(f"{flag}.{name}", kind.expected, value) from None
+      raise UsageError(f"--config.{name}", kind.expected, value) from None
   return settings

@@ -90,6 +90,23 @@ def test_every_field_of_the_committed_configs_is_valid():
     schema.settle(flags.load(str(file)))
 
 
+def test_an_experiment_may_have_fields_of_its_own():
+  own = schema.Field(schema.several(schema.whole(1)), (2,), "of its own", "own")
+  fields = {**schema.FIELDS, "own": own}
+  config = str(stub_sweep.EXPERIMENT.config)
+  argv = ["x", "--config.own=3,4"]
+  request = flags.parse(argv, config=config, out="o", fields=fields)
+  assert request.settings["own"] == (3, 4)
+  line = next(
+      line
+      for line in flags.help_text("x", config, fields).splitlines()
+      if line.split()[:1] == ["own"]
+  )
+  assert "of its own [2]" in line
+  with pytest.raises(schema.UsageError, match="own: expected a field: mech"):
+    flags.parse(argv, config=config, out="o")
+
+
 def test_help_names_every_field_and_flag(call):
   outcome = call("--help")
   assert outcome.status == 0 and outcome.errors == ""

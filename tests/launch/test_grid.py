@@ -70,8 +70,41 @@ def test_only_forms_that_take_a_chunk_get_one():
   assert {p["chunk"] for p in _points(chunk=0)} == {None}
 
 
+def test_sizes_that_have_several_values_are_swept_and_length_is_innermost():
+  points = _points(
+      forms="softmax.step", passes="forward", lengths=(8, 2), batch="1,3",
+      dtype=("float32", "bfloat16"),
+  )  # fmt: skip
+  assert [(p["batch"], p["dtype"], p["length"]) for p in points] == [
+      (batch, dtype, length)
+      for batch in (1, 3)
+      for dtype in ("float32", "bfloat16")
+      for length in (8, 2)
+  ]
+  assert len({grid.label(point) for point in points}) == len(points)
+  assert grid.label(points[0]) == "softmax.step forward n=8"
+
+
+def test_fields_of_an_experiment_are_swept_if_a_point_holds_them():
+  whole = schema.several(schema.whole(1))
+  fields = {
+      **schema.FIELDS,
+      "budgets": schema.Field(whole, (2, 4), "of what", "budget"),
+      "draws": schema.Field(schema.whole(1), 3, "of each"),
+  }
+  settings = schema.settle({"budgets": "8,16", "lengths": 1}, fields)
+  points = grid.points(settings, _MECHANISMS, fields)
+  assert [p["budget"] for p in points[:4]] == [8, 16] * 2  # two passes
+  assert "draws" not in points[0] and settings["draws"] == 3
+  assert grid.label(points[0]).endswith("n=1 budget=8")
+  assert len({grid.curve(point) for point in points}) == len(points)
+  with pytest.raises(schema.UsageError, match="unknown field 'budgets'"):
+    schema.settle({"budgets": 1})
+
+
 def test_a_point_holds_every_field_that_its_measurement_depends_on():
-  settings = schema.settle({"width": 3, "corpus": "normal", "seed": 5})
+  given = {"width": 3, "batch": 2, "corpus": "normal", "seed": 5}
+  settings = schema.settle(given)
   point = grid.points(settings, _MECHANISMS)[0]
   fixed = {"mechanism", "form", "pass", "length", "chunk"}
   shared = set(point) - fixed
@@ -85,9 +118,10 @@ def test_a_point_holds_every_field_that_its_measurement_depends_on():
       "corpus",
       "seed",
   }
+  defaults = {"heads": 8, "value_width": 64, "dtype": "float32"}
   assert {name: point[name] for name in shared} == {
-      name: settings[name] for name in shared
-  }
+      **given, **defaults, "causal": True
+  }  # fmt: skip
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 50])

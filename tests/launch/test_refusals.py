@@ -5,7 +5,7 @@ import os
 import pytest
 
 # What is given, and the flag that the message must begin with.
-_INTEGERS = ("batch", "heads", "width", "value_width", "replicates")
+_INTEGERS = ("heads", "width", "value_width", "replicates")
 _NO_INTEGER = ("0", "-1", "abc", "1.5", "", "1e3", "nan", "1,2", "None", "1_0")
 _NO_LENGTHS = (
     "",
@@ -47,7 +47,11 @@ _FIELDS = [
         for n in _INTEGERS
         for v in _NO_INTEGER
     ),
-    *((f"--config.lengths={v}", "--config.lengths") for v in _NO_LENGTHS),
+    *(
+        (f"--config.{n}={v}", f"--config.{n}")
+        for n in ("lengths", "batch")
+        for v in _NO_LENGTHS
+    ),
     *(
         (f"--config.{n}={v}", f"--config.{n}")
         for n in ("budget", "point_budget", "allowance")
@@ -76,7 +80,7 @@ _FIELDS = [
     ),
     *(
         (f"--config.dtype={v}", "--config.dtype")
-        for v in ("", "int32", "float", "float32,float64", "fp32", "np.float32")
+        for v in ("", "int32", "float", "float32,float32", "fp32", "np.float32")
     ),
     *(
         (f"--config.causal={v}", "--config.causal")
