@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from lalm.attention import contract
 from lalm.attention import lanes
 from lalm.attention import masks
-from lalm.attention import softmax
+from lalm.attention import scores
 
 
 class Keys(NamedTuple):
@@ -26,7 +26,7 @@ class Keys(NamedTuple):
   marks: tuple[jax.Array, ...] = ()
 
 
-def quotient(sums: softmax.Sums) -> jax.Array:
+def quotient(sums: scores.Sums) -> jax.Array:
   """Returns the output of attention, `[B, H, T, V]`."""
   return contract.divide(sums.out, sums.total)
 
@@ -41,7 +41,7 @@ def attend(
     scale: Any,
     chunk: int,
     shares: Callable[[Any, Any], jax.Array] | None = None,
-    finish: Callable[[softmax.Sums], Any] = quotient,
+    finish: Callable[[scores.Sums], Any] = quotient,
 ) -> Any:
   """Returns softmax attention within a band.
 
@@ -77,7 +77,7 @@ def attend(
     near = joined(held, new)
     mask = masks.dense(masks.Interval(start, stop), span + chunk)
     more = None if shares is None else shares(marks, near.marks)
-    sums = softmax.sums_over_matrix(q, near.k, near.v, mask, scale, shares=more)
+    sums = scores.sums_over_matrix(q, near.k, near.v, mask, scale, shares=more)
     held = jax.tree.map(lambda x: x[:, chunk:], near)
     thin = lambda x: lanes.thin(jnp.swapaxes(x, 1, 2))
     return held, jax.tree.map(thin, finish(sums))

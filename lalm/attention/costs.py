@@ -109,9 +109,12 @@ def tiled(s: Sizes, queries: int, keys: int, triangular: bool) -> Cost:
 
 
 def softmax_step(s: Sizes) -> Cost:
-  """One token against a cache of `length` tokens, which is rewritten."""
+  """One token against a cache of `length` tokens, which is rewritten.
+
+  Its gradient is of the token: of the cache only the query's is made.
+  """
   K, V = s.width, s.value_width
-  times = 3 if s.gradient else 1
+  times = 2 if s.gradient else 1
   products = 2 * s.lanes * s.length * (K + V) * times
   cache = s.lanes * s.length * (K + V) * s.itemsize
   scores = 2 * s.lanes * s.length * s.wide

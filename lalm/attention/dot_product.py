@@ -9,6 +9,7 @@ import numpy as np
 
 from lalm import shapes
 from lalm.attention import masks
+from lalm.attention import scores
 from lalm.attention import softmax
 
 
@@ -176,7 +177,7 @@ def _attend(
     if mask is not None:
       mask = mask != 0
       attended = mask if attended is None else attended & mask
-    out, lse = softmax.over_matrix(query, key, value, attended, scale, bias)
+    out, lse = scores.over_matrix(query, key, value, attended, scale, bias)
   # As in `jax.nn`, the residual is a constant to differentiation.
   return out, jax.lax.stop_gradient(lse).astype(out.dtype)
 

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 from lalm import shapes
 from lalm.attention import contract
 from lalm.attention import masks
+from lalm.attention import scores
 from lalm.attention import softmax
 
 PROJECTED = 64
@@ -62,7 +63,7 @@ def parallel(
       causal=True.
   """
   k, v, output = _compressed(q, k, v, causal, key_projection, value_projection)
-  out, _ = softmax.over_matrix(q, k, v, None, scale)
+  out, _ = scores.over_matrix(q, k, v, None, scale)
   return contract.Result(out.astype(output), None)
 
 

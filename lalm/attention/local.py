@@ -31,7 +31,7 @@ from lalm import shapes
 from lalm.attention import banded
 from lalm.attention import contract
 from lalm.attention import masks
-from lalm.attention import softmax
+from lalm.attention import scores
 
 WINDOW = 128
 CHUNK = 128
@@ -107,7 +107,7 @@ def parallel(
   if causal:
     seen &= t <= t[:, None]
   seen = jnp.repeat(seen, q.shape[2] // k.shape[2], axis=1)
-  out, _ = softmax.over_matrix(q, k, v, seen, scale)
+  out, _ = scores.over_matrix(q, k, v, seen, scale)
   return contract.Result(out.astype(v.dtype), None)
 
 

@@ -14,17 +14,16 @@ over the keys s that query t sees (`masks`, equation 1).
 Causal `blockwise` never visits tiles beyond the diagonal: about half of it.
 """
 
-import functools
-import math
 from typing import Any, NamedTuple
 
 import jax
-from jax import lax
 import jax.numpy as jnp
 
 from lalm import shapes
+from lalm.attention import cache as caches
 from lalm.attention import contract
 from lalm.attention import masks
+from lalm.attention import scores
 from lalm.attention import tiles
 from lalm.attention import tiling
 
@@ -32,7 +31,7 @@ from lalm.attention import tiling
 class State(NamedTuple):
   """Cache of keys and values, in their own dtypes.
 
-  `keys` `[B, N, G, K]` and `values` `[B, N, G, V]` hold N tokens at most, the
+  `keys` `[B, G, N, K]` and `values` `[B, G, N, V]` hold N tokens at most, the
   first `length` of them written. `start` `[B]` is where the last document
   begins and `segment` `[B]` is its id.
   """
@@ -67,8 +66,8 @@ def init(
   for name in ("batch", "heads", "width", "value_width", "capacity"):
     shapes.check_positive(name, locals()[name])
   return State(
-      jnp.zeros((batch, capacity, heads, width), dtype),
-      jnp.zeros((batch, capacity, heads, value_width), dtype),
+      jnp.zeros((batch, heads, capacity, width), dtype),
+      jnp.zeros((batch, heads, capacity, value_width), dtype),
       jnp.zeros((), jnp.int32),
       jnp.zeros(batch, jnp.int32),
       jnp.zeros(batch, jnp.int32),
@@ -103,9 +102,12 @@ def parallel(
   Raises:
     ValueError: a rank, dtype, axis or combination the contract excludes.
   """
-  seen, keys, values, state = _context(q, k, v, causal, segment_ids, state)
-  mask = masks.dense(seen, keys.shape[1])
-  out, _ = over_matrix(q, keys, values, mask, scale)
+  call = _prepare(q, k, v, causal, segment_ids, state)
+  cache = call.joined(k, v)
+  keys, values = map(caches.heads_first, cache)
+  mask = masks.dense(call.seen, keys.shape[1])
+  out, _ = scores.over_matrix(q, keys, values, mask, scale)
+  state = call.after(cache, k.shape[1])
   return contract.Result(_within(out, state).astype(v.dtype), state)
 
 
@@ -141,11 +143,14 @@ def blockwise(
   """
   if chunk is not None:
     shapes.check_positive("chunk", chunk)
-  seen, keys, values, new = _context(q, k, v, causal, segment_ids, state)
+  call = _prepare(q, k, v, causal, segment_ids, state)
+  cache, seen = call.joined(k, v), call.seen
+  keys, values = map(caches.heads_first, cache)
   triangular = causal and state is None
   if triangular:
     seen = seen._replace(stop=None)  # the tiles are causal by themselves
   out, _ = over_tiles(q, keys, values, seen, triangular, scale, chunk)
+  new = call.after(cache, k.shape[1])
   return contract.Result(_within(out, new).astype(v.dtype), new)
 
 
@@ -177,10 +182,24 @@ def step(
     ValueError: T or S is not 1, or as in `parallel`.
   """
   shapes.check_one_token(q, k)
-  seen, keys, values, state = _context(q, k, v, True, segment_ids, state)
-  mask = masks.dense(seen, keys.shape[1])
-  out, _ = over_matrix(q, keys, values, mask, scale)
-  return contract.Result(_within(out, state).astype(v.dtype), state)
+  call = _prepare(q, k, v, True, segment_ids, state)
+  blank = lambda x: jnp.zeros_like(caches.heads_first(x))
+  cache = call.cache or caches.Cache(blank(k), blank(v))
+  slots = jnp.arange(cache.keys.shape[2], dtype=jnp.int32)
+  seen = slots < jnp.full((q.shape[0], 1), call.written)
+  if call.seen.start is not None:
+    seen &= slots >= call.seen.start
+  out, cache = caches.step(
+      q,
+      k,
+      v,
+      cache,
+      seen=seen,
+      position=call.written,
+      scale=scale,
+  )
+  state = call.after(cache, 1)
+  return contract.Result(_within(out, state), state)
 
 
 def matrix(q: jax.Array, k: jax.Array, **gates: Any) -> jax.Array:
@@ -195,14 +214,36 @@ def matrix(q: jax.Array, k: jax.Array, **gates: Any) -> jax.Array:
   return jnp.swapaxes(parallel(q, k, v, **gates).out, 1, 2)
 
 
-def _scale(scale: Any, width: int) -> Any:
-  """The scale, a plain float by default: NumPy's would promote to float64."""
-  shapes.check_scalar("scale", scale)
-  return 1 / math.sqrt(width) if scale is None else scale
+class _Call(NamedTuple):
+  """A checked call.
+
+  Attributes:
+    cache: of the tokens before; None without a state.
+    written: how many these are.
+    seen: keys of each query, counted from the first of these.
+    document: first position and id of the last document, `[B]`.
+  """
+
+  cache: caches.Cache | None
+  written: Any
+  seen: masks.Interval
+  document: list[jax.Array]
+
+  def joined(self, k: jax.Array, v: jax.Array) -> caches.Cache:
+    """Returns the cache with the call's own keys and values."""
+    new = caches.Cache(*map(caches.heads_first, (k, v)))
+    if self.cache is None:
+      return new
+    return caches.write(self.cache, *new, self.written)
+
+  def after(self, cache: caches.Cache, tokens: int) -> State:
+    """Returns the state with so many tokens more."""
+    length = jnp.asarray(self.written + tokens, jnp.int32)
+    return State(*cache, length, *self.document)
 
 
-def _context(q, k, v, causal, segment_ids, state):
-  """Checks the call; returns what is seen, all keys and values, new state."""
+def _prepare(q, k, v, causal, segment_ids, state) -> _Call:
+  """Checks the call."""
   sizes = shapes.check_qkv(q, k, v)
   batch, queries, keys = sizes["B"], sizes["T"], sizes["S"]
   if queries != keys and (state is not None or causal):
@@ -211,26 +252,15 @@ def _context(q, k, v, causal, segment_ids, state):
         f" (T = {queries}), got S = {keys}"
     )
   masks.check_segment_ids(segment_ids, batch, queries, keys)
-  if state is None:
-    written, start, last = 0, None, None
-    all_keys, all_values = k, v
-  else:
+  held, written, start, last = None, 0, None, None
+  if state is not None:
     _check_state(state, k, v)
-    written, start, last = state.length, state.start, state.segment
-    write = functools.partial(lax.dynamic_update_slice_in_dim, axis=1)
-    all_keys = write(state.keys, k.astype(state.keys.dtype), written)
-    all_values = write(state.values, v.astype(state.values.dtype), written)
-  seen, start, last = masks.of_call(
+    held = caches.Cache(state.keys, state.values)
+    written, start, last = state[2:]
+  seen, *document = masks.of_call(
       batch, queries, keys, causal, segment_ids, written, start, last
   )
-  new = State(
-      all_keys,
-      all_values,
-      jnp.asarray(written + keys, jnp.int32),
-      start,
-      last,
-  )
-  return seen, all_keys, all_values, new
+  return _Call(held, written, seen, document)
 
 
 def _check_state(state: State, k: jax.Array, v: jax.Array) -> None:
@@ -239,110 +269,24 @@ def _check_state(state: State, k: jax.Array, v: jax.Array) -> None:
   shapes.check_axes(
       {
           "k": (k, "BSGK"),
-          "state.keys": (state.keys, "BNGK"),
+          "state.keys": (state.keys, "BGNK"),
           "v": (v, "BSGV"),
-          "state.values": (state.values, "BNGV"),
+          "state.values": (state.values, "BGNV"),
       }
   )
   shapes.check_integers("state.length", state.length, ())
   shapes.check_integers("state.start", state.start, per_sequence)
   shapes.check_integers("state.segment", state.segment, per_sequence)
-  if state.keys.shape[1] < k.shape[1]:
+  if state.keys.shape[2] < k.shape[1]:
     raise ValueError(
         f"state: expected room for {k.shape[1]} tokens, got a capacity of"
-        f" {state.keys.shape[1]}"
+        f" {state.keys.shape[2]}"
     )
 
 
 def _within(out: jax.Array, state: State) -> jax.Array:
   """Poisons what was computed past the capacity: better NaN than wrong."""
-  return jnp.where(state.length <= state.keys.shape[1], out, jnp.nan)
-
-
-def over_matrix(
-    q: jax.Array,
-    k: jax.Array,
-    v: jax.Array,
-    mask: jax.Array | None,
-    scale: Any = None,
-    bias: jax.Array | None = None,
-) -> tuple[jax.Array, jax.Array]:
-  """Returns (1) through the T x S scores, and their logsumexp.
-
-  Args:
-    q: queries `[B, T, H, K]`.
-    k: keys `[B, S, G, K]`.
-    v: values `[B, S, G, V]`.
-    mask: True = attend, broadcasts to `[B, H, T, S]`; None attends to all.
-    scale: multiplies the scores; 1 / sqrt(K) if None.
-    bias: added to the scores, broadcasts to `[B, H, T, S]`.
-
-  Returns:
-    out `[B, T, H, V]` in v's dtype; logsumexp `[B, T, H]`, 0 where a query
-    sees no key.
-  """
-  out, total, top = sums_over_matrix(q, k, v, mask, scale, bias)
-  lse = jnp.where(total > 0, jnp.log(jnp.where(total > 0, total, 1)) + top, 0)
-  # Dividing here, not the weights, keeps one square less for the gradient.
-  out = contract.divide(out, total)
-  return jnp.swapaxes(out, 1, 2).astype(v.dtype), jnp.swapaxes(
-      lse[..., 0], 1, 2
-  )
-
-
-class Sums(NamedTuple):
-  """What (1) is the quotient of, `[B, H, T, ...]`: out / total.
-
-  Attributes:
-    out: sum of weights and values, `[..., V]`.
-    total: of the weights, `[..., 1]`.
-    top: the largest score, of which weights are exp(score - top), `[..., 1]`.
-  """
-
-  out: jax.Array
-  total: jax.Array
-  top: jax.Array
-
-
-def sums_over_matrix(
-    q: jax.Array,
-    k: jax.Array,
-    v: jax.Array,
-    mask: jax.Array | None,
-    scale: Any = None,
-    bias: jax.Array | None = None,
-    shares: jax.Array | None = None,
-) -> Sums:
-  """Returns the sums of (1) through the T x S scores.
-
-  Arguments as in `over_matrix`.
-
-  Args:
-    shares: factors of the weights, broadcasts to `[B, H, T, S]`.
-  """
-  batch, queries, heads, width = q.shape
-  groups = k.shape[2]
-  dtype, product = _arithmetic(q, k, v)
-  # Heads first: any other order would have XLA transpose the T x S scores.
-  q = (q.astype(dtype) * _scale(scale, width)).transpose(0, 2, 1, 3)
-  q = q.reshape(batch, groups, -1, queries, width)
-  k, v = (y.astype(dtype).transpose(0, 2, 1, 3) for y in (k, v))
-  x = product("bgrtk,bgsk->bgrts", q, k)
-  x = x.reshape(batch, heads, queries, -1)
-  if bias is not None:
-    x = x + bias.astype(dtype)
-  if mask is not None:
-    x = jnp.where(mask, x, -jnp.inf)
-  top = lax.stop_gradient(x.max(axis=-1, keepdims=True))
-  top = jnp.where(top == -jnp.inf, 0, top)
-  p = jnp.exp(x - top)
-  if shares is not None:
-    p = p * shares.astype(dtype)
-  total = p.sum(axis=-1, keepdims=True)
-  out = product(
-      "bgrts,bgsv->bgrtv", p.reshape(batch, groups, -1, *p.shape[2:]), v
-  )
-  return Sums(out.reshape(batch, heads, queries, -1), total, top)
+  return jnp.where(state.length <= state.keys.shape[2], out, jnp.nan)
 
 
 def over_tiles(
@@ -379,17 +323,9 @@ def over_tiles(
   if more_k and seen.stop is None and not triangular:
     seen = seen._replace(stop=jnp.full((batch, queries), keys, jnp.int32))
   pad = lambda x, more: jnp.pad(x, [(0, 0), (0, more), (0, 0), (0, 0)])
-  q = pad(q.astype(dtype) * _scale(scale, q.shape[-1]), more_q)
+  q = pad(q.astype(dtype) * scores.factor(scale, q.shape[-1]), more_q)
   k, wide = (pad(x.astype(dtype), more_k) for x in (k, v))
   seen = jax.tree.map(lambda x: jnp.pad(x, ((0, 0), (0, more_q))), seen)
   precision = contract.precision(*dtypes)
   out, lse = tiles.attend(q, k, wide, seen, sizes, precision)
   return out[:, :queries].astype(v.dtype), lse[:, :queries]
-
-
-def _arithmetic(q: jax.Array, k: jax.Array, v: jax.Array) -> tuple[Any, Any]:
-  """Returns the dtype of scores and sums, and the product of two arrays."""
-  dtypes = (q.dtype, k.dtype, v.dtype)
-  precision = contract.precision(*dtypes)
-  product = functools.partial(jnp.einsum, precision=precision)
-  return contract.accumulator(*dtypes), product

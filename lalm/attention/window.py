@@ -21,13 +21,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from lalm import shapes
 from lalm.attention import banded
+from lalm.attention import cache as caches
 from lalm.attention import contract
 from lalm.attention import masks
-from lalm.attention import softmax
+from lalm.attention import scores
 
 WINDOW = 256
 CHUNK = 128
@@ -36,7 +36,7 @@ CHUNK = 128
 class State(NamedTuple):
   """Ring of the last W keys and values, in their own dtypes.
 
-  `keys` `[B, W, G, K]` and `values` `[B, W, G, V]`; `length` tokens have been
+  `keys` `[B, G, W, K]` and `values` `[B, G, W, V]`; `length` tokens have been
   seen. `start` `[B]` is where the last document begins and `segment` `[B]` is
   its id.
   """
@@ -73,8 +73,8 @@ def init(
   for name in ("batch", "heads", "width", "value_width", "window"):
     shapes.check_positive(name, locals()[name])
   return State(
-      jnp.zeros((batch, window, heads, width), dtype),
-      jnp.zeros((batch, window, heads, value_width), dtype),
+      jnp.zeros((batch, heads, window, width), dtype),
+      jnp.zeros((batch, heads, window, value_width), dtype),
       jnp.zeros((), jnp.int32),
       jnp.zeros(batch, jnp.int32),
       jnp.zeros(batch, jnp.int32),
@@ -118,7 +118,7 @@ def parallel(
     keys, values = banded.joined(_in_order(call), [k, v])
     seen = jax.tree.map(lambda x: x + call.window, seen)
   mask = masks.dense(seen, keys.shape[1])
-  out, _ = softmax.over_matrix(q, keys, values, mask, scale)
+  out, _ = scores.over_matrix(q, keys, values, mask, scale)
   return contract.Result(out.astype(v.dtype), _after(call, k, v))
 
 
@@ -177,17 +177,19 @@ def step(
   shapes.check_one_token(q, k)
   call = _prepare(q, k, v, True, segment_ids, state, window)
   slot = call.written % call.window
-  write = lambda x, y: lax.dynamic_update_slice_in_dim(
-      x, y.astype(x.dtype), slot, axis=1
+  # How many tokens ago each slot was written: W for what is replaced.
+  age = (slot - 1 - jnp.arange(call.window)) % call.window + 1
+  out, ring = caches.step(
+      q,
+      k,
+      v,
+      call.ring,
+      seen=(age <= -call.seen.start) & (age < call.window),
+      position=slot,
+      scale=scale,
   )
-  keys, values = map(write, call.ring, (k, v))
-  # How many tokens ago each slot was written: 0 for this token's.
-  age = (slot - jnp.arange(call.window)) % call.window
-  mask = age <= -call.seen.start
-  out, _ = softmax.over_matrix(q, keys, values, mask[:, None, None], scale)
   length = jnp.asarray(call.written + 1, jnp.int32)
-  state = State(keys, values, length, *call.document)
-  return contract.Result(out.astype(v.dtype), state)
+  return contract.Result(out, State(*ring, length, *call.document))
 
 
 def matrix(q: jax.Array, k: jax.Array, **gates: Any) -> jax.Array:
@@ -206,13 +208,13 @@ class _Call(NamedTuple):
   """A checked call.
 
   Attributes:
-    ring: keys and values, as the state has them.
+    ring: keys and values, as the state has them, blank without one.
     written: tokens seen before the call.
     seen: `masks.Interval` of each query, counted from the call's first token.
     document: first position and id of the last document, `[B]`.
   """
 
-  ring: list[jax.Array]
+  ring: caches.Cache
   written: Any
   seen: Any
   document: list[jax.Array]
@@ -220,7 +222,7 @@ class _Call(NamedTuple):
   @property
   def window(self) -> int:
     """W."""
-    return self.ring[0].shape[1]
+    return self.ring.keys.shape[2]
 
 
 def _prepare(q, k, v, causal, segment_ids, state, window) -> _Call:
@@ -228,7 +230,7 @@ def _prepare(q, k, v, causal, segment_ids, state, window) -> _Call:
   axes = shapes.check_qkv(q, k, v)
   if state is not None:
     _check_state(state, k, v)
-  kept = None if state is None else state.keys.shape[1]
+  kept = None if state is None else state.keys.shape[2]
   if window is None:
     window = kept or WINDOW
   shapes.check_positive("window", window)
@@ -239,10 +241,11 @@ def _prepare(q, k, v, causal, segment_ids, state, window) -> _Call:
   batch, length = axes["B"], axes["T"]
   shapes.check_own_keys(axes)
   masks.check_segment_ids(segment_ids, batch, length, length)
-  blank = lambda x: jnp.zeros((batch, window, *x.shape[2:]), x.dtype)
-  ring, written, start, last = [blank(k), blank(v)], 0, None, None
+  blank = lambda x: jnp.zeros((batch, x.shape[2], window, x.shape[3]), x.dtype)
+  ring, written, start, last = caches.Cache(blank(k), blank(v)), 0, None, None
   if state is not None:
-    *ring, written, start, last = state
+    ring = caches.Cache(state.keys, state.values)
+    written, start, last = state[2:]
   seen, *document = masks.of_call(
       batch, length, length, causal, segment_ids, written, start, last
   )
@@ -259,9 +262,9 @@ def _check_state(state: State, k: jax.Array, v: jax.Array) -> None:
   shapes.check_axes(
       {
           "k": (k, "BSGK"),
-          "state.keys": (state.keys, "BWGK"),
+          "state.keys": (state.keys, "BGWK"),
           "v": (v, "BSGV"),
-          "state.values": (state.values, "BWGV"),
+          "state.values": (state.values, "BGWV"),
       }
   )
   shapes.check_integers("state.length", state.length, ())
@@ -272,7 +275,7 @@ def _check_state(state: State, k: jax.Array, v: jax.Array) -> None:
 def _in_order(call: _Call) -> list[jax.Array]:
   """Returns keys and values of the ring, the oldest first."""
   shift = -(call.written % call.window)
-  return [jnp.roll(x, shift, axis=1) for x in call.ring]
+  return [jnp.roll(caches.heads_first(x), shift, axis=1) for x in call.ring]
 
 
 def _after(call: _Call, *new: jax.Array) -> State:
@@ -283,7 +286,7 @@ def _after(call: _Call, *new: jax.Array) -> State:
   if length < window:
     last = banded.joined([x[:, length:] for x in _in_order(call)], last)
   keys, values = [
-      jnp.roll(x.astype(like.dtype), end % window, axis=1)
+      caches.heads_first(jnp.roll(x.astype(like.dtype), end % window, axis=1))
       for x, like in zip(last, call.ring)
   ]
   return State(keys, values, jnp.asarray(end, jnp.int32), *call.document)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -172,6 +173,32 @@ def test_a_second_eager_call_compiles_nothing(mechanism, form, case):
   assert _compilations(run) == 0
   other = tuple(np.array(x) for x in arrays)
   assert _compilations(lambda: function(*other, **named, **chosen)) == 0
+
+
+@pytest.mark.parametrize("name", ("softmax", "window"))
+def test_a_step_copies_none_of_its_cache(name):
+  mechanism = catalogue.get(name)
+  (q, k, v), _ = mechanism.inputs(jax.random.key(0), length=3, heads=6, width=8)
+  state = mechanism.init(1, 3, 8, 8, capacity=256)
+
+  def run(state, q, k, v):
+    def one(state, qkv):
+      out, state = mechanism.forms["step"](*qkv, state=state)
+      return state, out
+
+    tokens = [jnp.moveaxis(x, 1, 0)[:, None] for x in (q, k, v)]
+    return jax.lax.scan(one, state, tokens)
+
+  few = k[:, :, :3], v[:, :, :3]
+  compiled = jax.jit(run, donate_argnums=0).lower(state, q, *few).compile()
+  text = compiled.as_text()
+  assert "dynamic-update-slice" in text and "[1,3,256,8]" in text
+  copies = [
+      line
+      for line in text.splitlines()
+      if re.search(r" (copy|transpose)\(", line) and "256,8]" in line
+  ]
+  assert not copies
 
 
 def test_the_trip_counts_that_these_tests_read_are_right():

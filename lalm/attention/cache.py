@@ -1,0 +1,106 @@
+"""One query against cached keys and values, which gain its own in place.
+
+A cache stands heads first, `[B, G, N, D]`, as products with a query read it.
+The query's own key and value are weighed apart, so the cache is read before it
+is written and need not be copied:
+
+    o = (sum_s p_s v_s + p v) / (sum_s p_s + p),   p_s = exp(x_s - top)   (1)
+
+over cached keys s that are seen, with scores x_s, and its own score x.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+
+from lalm.attention import contract
+from lalm.attention import scores
+
+
+class Cache(NamedTuple):
+  """Keys `[B, G, N, K]` and values `[B, G, N, V]`."""
+
+  keys: jax.Array
+  values: jax.Array
+
+
+def heads_first(x: jax.Array) -> jax.Array:
+  """Returns `[B, N, G, D]` as `[B, G, N, D]`, or the other way round."""
+  return jnp.swapaxes(x, 1, 2)
+
+
+def write(
+    cache: Cache, k: jax.Array, v: jax.Array, position: jax.Array | int
+) -> Cache:
+  """Returns the cache with new tokens from a position on.
+
+  Args:
+    cache: to write to.
+    k: keys `[B, G, S, K]`.
+    v: values `[B, G, S, V]`.
+    position: of the first one, 0 to N - S.
+  """
+  one = lambda x, new: lax.dynamic_update_slice_in_dim(
+      x, new.astype(x.dtype), position, axis=2
+  )
+  return Cache(*map(one, cache, (k, v)))
+
+
+def step(
+    q: jax.Array,
+    k: jax.Array,
+    v: jax.Array,
+    cache: Cache,
+    *,
+    seen: jax.Array,
+    position: jax.Array | int,
+    scale: Any = None,
+) -> tuple[jax.Array, Cache]:
+  """Returns (1), and the cache with the token written to it.
+
+  Args:
+    q: query `[B, 1, H, K]`.
+    k: its own key `[B, 1, G, K]`.
+    v: its own value `[B, 1, G, V]`.
+    cache: of the tokens before.
+    seen: which of them the query sees, `[B, N]`.
+    position: where the token is written, 0 to N - 1; not seen there yet.
+    scale: multiplies the scores; 1 / sqrt(K) if None.
+
+  Returns:
+    out `[B, 1, H, V]` in v's dtype; the cache.
+  """
+  batch, _, heads, width = q.shape
+  dtypes = (q.dtype, *(x.dtype for x in cache))
+  dtype = contract.accumulator(*dtypes)
+  precision = contract.precision(*dtypes)
+  keys, values = (x.astype(dtype) for x in cache)
+  k, own = (heads_first(y).astype(x.dtype) for x, y in zip(cache, (k, v)))
+  q = (q.astype(dtype) * scores.factor(scale, width)).reshape(
+      batch, k.shape[1], -1, width
+  )
+  x = jnp.einsum("bgnk,bgrk->bgnr", keys, q, precision=precision)
+  x = jnp.where(seen[:, None, None], jnp.swapaxes(x, 2, 3), -jnp.inf)
+  x_own = jnp.sum(q * k.astype(dtype), axis=-1, keepdims=True)
+  top = jnp.maximum(x.max(axis=-1, keepdims=True), x_own)
+  top = lax.stop_gradient(jnp.where(top == -jnp.inf, 0, top))
+  p, p_own = jnp.exp(x - top), jnp.exp(x_own - top)
+  out = jnp.einsum("bgrn,bgnv->bgrv", p, values, precision=precision)
+  out = contract.divide(
+      out + p_own * own.astype(dtype), p.sum(axis=-1, keepdims=True) + p_own
+  )
+  cache = write(cache, _after(out, k), _after(out, own), position)
+  return out.reshape(batch, 1, heads, -1).astype(v.dtype), cache
+
+
+def _after(out: jax.Array, y: jax.Array) -> jax.Array:
+  """Returns y `[B, G, 1, D]`, which XLA can only know once it knows out.
+
+  Else it may write to a cache before it has read it all, and copies it first:
+  eight times the time. (It drops `lax.optimization_barrier` too early.)
+  """
+  first = lax.stop_gradient(out[:, :, :1, :1])
+  never = (first != first) & (first == first)
+  return jnp.where(never, 0, y)
