@@ -195,11 +195,12 @@ def check_forward(
     seed: int | Sequence[int],
     device: str = "cpu",
     layouts: Mapping[str, str] = _LAYOUTS,
+    rows: np.ndarray | None = None,
 ) -> Verdict:
-  """Compares sampled rows of an output with the definition in float64.
+  """Compares rows of an output with the definition in float64.
 
   Args:
-    out: [B, T, H, V], all of which must be finite.
+    out: [B, T, H, V], all of which must be finite; [B, R, H, V] of `rows`.
     inputs: q [B, T, H, K], k [B, S, G, K] or [B, S, r, G, K], v as k and the
       gates as they were given.
     reference: the definition's rows of one head.
@@ -207,9 +208,11 @@ def check_forward(
     seed: of the rows and heads.
     device: `jax.default_backend()` of the function.
     layouts: name -> letters of the axes of each of `inputs`.
+    rows: [R] positions of the only queries that were computed, in which case
+      one head is compared.
 
   Returns:
-    The verdict on 64 rows, or on all where there are fewer.
+    The verdict on those rows; else on 64, or on all where there are fewer.
   """
   q, k, v = inputs[:3]
   generator = np.random.default_rng(seed)
@@ -217,17 +220,24 @@ def check_forward(
   bad = _not_finite({"out": out}, "rows", tolerance)
   if bad:
     return bad
-  expected_shape = (*q.shape[:3], v.shape[-1])
+  asked = rows
+  queries = q.shape[1] if asked is None else len(asked)
+  expected_shape = (q.shape[0], queries, q.shape[2], v.shape[-1])
   if out.shape != expected_shape:
     reason = f"out: expected shape {expected_shape}, got {out.shape}"
     return Verdict("wrong", "rows", None, tolerance, reason)
   pairs, group = _heads(generator, q), q.shape[2] // k.shape[-2]
+  if asked is not None:
+    pairs = pairs[:1]
   found, expected = [], []
   for batch, head in pairs:
-    rows = _rows(generator, q.shape[1], ROWS // len(pairs))
+    rows = asked
+    if rows is None:
+      rows = _rows(generator, q.shape[1], ROWS // len(pairs))
     where = _Head(batch, head, group)
     single = [where.part(*both) for both in zip(inputs, layouts.values())]
-    found.append(where.part(out, "BTHV")[rows])
+    own = where.part(out, "BTHV")
+    found.append(own if asked is not None else own[rows])
     expected.append(_definition(reference, single, rows, causal))
   relative = _rows_apart(np.stack(found), np.stack(expected))
   return _verdict("rows", relative, tolerance)

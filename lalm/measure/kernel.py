@@ -47,17 +47,15 @@ class Compiled(NamedTuple):
     inputs: q, k, v and the gates as NumPy arrays.
     arguments: all its arguments, on the device.
     record: fields known so far.
+    run: runs once what is timed.
   """
 
-  program: points.Program
+  program: Any
   call: Any
   inputs: Sequence[np.ndarray]
   arguments: Sequence[jax.Array]
   record: dict[str, Any]
-
-  def run(self) -> Any:
-    """Runs once what is timed."""
-    return self.call(*self.arguments)
+  run: Callable[[], Any]
 
 
 class Target:
@@ -93,9 +91,9 @@ class Target:
     del settings  # what a point is does not depend on how it is measured
     with precision(point):
       mechanism = self._find(point["mechanism"])
-      program = points.program(point, mechanism)
+      program = self._program(point, mechanism)
       traced = program.function.trace(*program.arguments)
-      closed_form = points.cost(point, mechanism)
+      closed_form = self._cost(point, mechanism)
       counted = _operations(traced.jaxpr, closed_form)
       return {
           "key": points.key(point, traced.lower()),
@@ -118,7 +116,7 @@ class Target:
       memory.expose()
       if settings.get("gate", True):
         seed = [settings.get("seed", 0), replicate, point["seed"]]
-        record |= outcome(_gate(point, mechanism, ready, seed))
+        record |= outcome(self._gate(point, mechanism, ready, seed))
         if record["status"] != "ok":
           return record
       else:
@@ -143,7 +141,7 @@ class Target:
 
   def _compile(self, point: Point, mechanism: Any, replicate: int) -> Compiled:
     jax.clear_caches()  # else a form traced before would lower faster
-    program = points.program(point, mechanism)
+    program = self._program(point, mechanism)
     start = time.perf_counter()
     traced = program.function.trace(*program.arguments)
     lowered = traced.lower()
@@ -154,16 +152,60 @@ class Target:
     loaded = _Loads.count > loads
     record = {
         **identity(point, replicate, points.key(point, lowered)),
-        "operations": _operations(traced.jaxpr, points.cost(point, mechanism)),
+        "operations": _operations(traced.jaxpr, self._cost(point, mechanism)),
         "lowering_seconds": None if loaded else middle - start,
         "compile_seconds": None if loaded else end - middle,
     }
+    return self._ready(point, mechanism, program, compiled, record)
+
+  def _program(self, point: Point, mechanism: Any) -> Any:
+    """What is lowered: a `function` under `jax.jit` and its `arguments`."""
+    return points.program(point, mechanism)
+
+  def _cost(self, point: Point, mechanism: Any) -> Any:
+    """Closed-form products and bytes of the program; None without a model."""
+    return points.cost(point, mechanism)
+
+  def _ready(
+      self,
+      point: Point,
+      mechanism: Any,
+      program: Any,
+      compiled: Any,
+      record: dict[str, Any],
+  ) -> Compiled:
+    """The compiled program with its arguments on the device."""
     inputs = points.inputs(point, mechanism)
     arguments = [jax.device_put(array) for array in inputs]
     if program.backward:
       arguments.append(jax.device_put(points.cotangent(point, program.out)))
     jax.block_until_ready(arguments)
-    return Compiled(program, compiled, inputs, arguments, record)
+    run = functools.partial(compiled, *arguments)
+    return Compiled(program, compiled, inputs, arguments, record, run)
+
+  def _gate(
+      self, point: Point, mechanism: Any, ready: Compiled, seed: Sequence[int]
+  ) -> error.Verdict:
+    """Runs the compiled function once; compares it with the definition."""
+
+    def call(cotangent: np.ndarray | None) -> list[np.ndarray]:
+      if cotangent is None:
+        return [np.asarray(ready.run())]
+      given = jax.device_put(cotangent)
+      inputs = ready.arguments[: len(ready.program.inputs)]
+      results = ready.call(*inputs, given)
+      return [np.asarray(array) for array in results]
+
+    return error.check(
+        call,
+        ready.inputs,
+        reference(mechanism),
+        layouts=mechanism.layouts,
+        backward=ready.program.backward,
+        causal=point["causal"],
+        seed=seed,
+        device=jax.default_backend(),
+    )
 
   def _memory(
       self,
@@ -177,7 +219,7 @@ class Target:
     else:
       measured = _fresh_peak(self._fresh, point, settings)
     figures = memory.compiler(ready.call)
-    closed_form = points.cost(point, mechanism)
+    closed_form = self._cost(point, mechanism)
     modelled = None if closed_form is None else closed_form.bytes
     return {
         "peak_bytes": measured.bytes,
@@ -266,40 +308,14 @@ def _operations(jaxpr: Any, closed_form: Any) -> dict[str, Any]:
   }
 
 
-def _predicted_bytes(
-    program: points.Program, jaxpr: Any, closed_form: Any
-) -> int:
+def _predicted_bytes(program: Any, jaxpr: Any, closed_form: Any) -> int:
   """Inputs, and what the closed form or the largest array leads to expect."""
-  given = sum(a.size * a.dtype.itemsize for a in program.arguments)
+  leaves = jax.tree.leaves(program.arguments)
+  given = sum(a.size * a.dtype.itemsize for a in leaves)
   if closed_form is not None:
     return given + int(closed_form.bytes)
-  copies = 4 if program.backward else 2
+  copies = 4 if getattr(program, "backward", False) else 2
   return given + copies * operations.largest_array(jaxpr)
-
-
-def _gate(
-    point: Point, mechanism: Any, ready: Compiled, seed: Sequence[int]
-) -> error.Verdict:
-  """Runs the compiled function once and compares it with the definition."""
-
-  def call(cotangent: np.ndarray | None) -> list[np.ndarray]:
-    if cotangent is None:
-      return [np.asarray(ready.run())]
-    given = jax.device_put(cotangent)
-    inputs = ready.arguments[: len(ready.program.inputs)]
-    results = ready.call(*inputs, given)
-    return [np.asarray(array) for array in results]
-
-  return error.check(
-      call,
-      ready.inputs,
-      reference(mechanism),
-      layouts=mechanism.layouts,
-      backward=ready.program.backward,
-      causal=point["causal"],
-      seed=seed,
-      device=jax.default_backend(),
-  )
 
 
 def reference(mechanism: Any) -> error.Reference:

@@ -50,7 +50,10 @@ def get(name: str) -> catalogue.Mechanism:
 
 
 def scan(mechanism: catalogue.Mechanism) -> contract.Form:
-  """Returns a form that takes a mechanism's steps one after the other."""
+  """Returns a form that takes a mechanism's steps one after the other.
+
+  It goes on from a `state`, where one is given.
+  """
   step = mechanism.forms["step"]
 
   def steps(
@@ -59,6 +62,7 @@ def scan(mechanism: catalogue.Mechanism) -> contract.Form:
       v: jax.Array,
       *,
       causal: bool = True,
+      state: Any = None,
       **gates: jax.Array,
   ) -> contract.Result:
     if not causal:
@@ -77,7 +81,8 @@ def scan(mechanism: catalogue.Mechanism) -> contract.Form:
       return state, out[:, 0]
 
     batch, length, heads, width = q.shape  # H = G
-    state = mechanism.init(batch, heads, width, v.shape[-1], dtype=v.dtype)
+    if state is None:
+      state = mechanism.init(batch, heads, width, v.shape[-1], dtype=v.dtype)
     state, out = lax.scan(one, state, jnp.arange(length))
     return contract.Result(jnp.moveaxis(out, 0, 1), state)
 

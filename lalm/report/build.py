@@ -1,8 +1,9 @@
 """Writes the laws, tables and figures of a results folder."""
 
+import importlib
 import json
 import pathlib
-from typing import NamedTuple
+from typing import Iterable, NamedTuple
 
 from lalm import scaling
 from lalm import store
@@ -64,15 +65,35 @@ def build(folder: str | pathlib.Path) -> Built:
   ):
     paths.append(found.folder / f"table.{ending}")
     store.replace(paths[-1], write(found))
+  each = [(group, found.environment) for group in found.groups]
+  drawn, problem = draw(found.folder, "scaling", "figure", each)
+  return Built(found, (*paths, *drawn), problem)
+
+
+def draw(
+    folder: pathlib.Path, name: str, module: str, each: Iterable[tuple]
+) -> tuple[list[pathlib.Path], str]:
+  """Writes figures as `figures/NAME.ENDING`, then `NAME_2.ENDING` and so on.
+
+  Args:
+    folder: the `DIR/<device>` of a run.
+    name: of the first.
+    module: of `lalm.report`; its `render` returns ending -> content.
+    each: arguments of `render`, of one figure each.
+
+  Returns:
+    The paths written, and the line that says why none were, or "".
+  """
   try:
-    from lalm.report import figure  # matplotlib is an extra
-  except ModuleNotFoundError as error:
+    drawing = importlib.import_module(f"lalm.report.{module}")
+  except ModuleNotFoundError as error:  # matplotlib is an extra
     if (error.name or "").partition(".")[0] != "matplotlib":
       raise
-    return Built(found, tuple(paths), EXTRA)
-  for rank, group in enumerate(found.groups, 1):
-    name = "scaling" if rank == 1 else f"scaling_{rank}"
-    for ending, content in figure.render(group, found.environment).items():
-      paths.append(found.folder / "figures" / f"{name}.{ending}")
+    return [], EXTRA
+  paths = []
+  for rank, arguments in enumerate(each, 1):
+    stem = name if rank == 1 else f"{name}_{rank}"
+    for ending, content in drawing.render(*arguments).items():
+      paths.append(folder / "figures" / f"{stem}.{ending}")
       store.replace(paths[-1], content)
-  return Built(found, tuple(paths))
+  return paths, ""

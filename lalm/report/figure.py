@@ -5,29 +5,20 @@ time; right of a panel stands the exponent of each law. The same records and
 library versions give the same bytes.
 """
 
-import contextlib
-import io
 import math
 import re
 import textwrap
-from typing import Any, Iterator, Mapping, Sequence
+from typing import Any, Mapping, Sequence
 
-import matplotlib
 from matplotlib import axes as mpl_axes
 from matplotlib import figure as mpl_figure
 from matplotlib import lines as mpl_lines
 from matplotlib import ticker
-from matplotlib.backends import backend_agg
 
-from lalm.report import captions, laws, layout, margins, panels, scales, style
+from lalm.report import canvas, captions, laws, layout, margins, panels
+from lalm.report import scales, style
 from lalm.report.results import Curve, Group
 
-FORMATS = ("svg", "pdf", "png")
-_METADATA: dict[str, dict[str, Any]] = {
-    "svg": {"Date": None, "Creator": None},
-    "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
-    "png": {"Software": None},
-}
 _LABELS = {
     "time": "time per call",
     "memory": "peak memory",
@@ -38,15 +29,8 @@ _CHARACTER = 0.0495  # inches of a character of the caption, on average
 
 
 def render(group: Group, environment: Mapping[str, Any]) -> dict[str, bytes]:
-  """The figure of one group as the bytes of each of `FORMATS`."""
-  found = {}
-  with _settings():
-    drawn = draw(group, environment)
-    for name in FORMATS:
-      stream = io.BytesIO()
-      drawn.savefig(stream, format=name, metadata=_METADATA[name])
-      found[name] = stream.getvalue()
-  return found
+  """The figure of one group as the bytes of each format."""
+  return canvas.render(lambda: draw(group, environment))
 
 
 def draw(group: Group, environment: Mapping[str, Any]) -> mpl_figure.Figure:
@@ -58,8 +42,7 @@ def draw(group: Group, environment: Mapping[str, Any]) -> mpl_figure.Figure:
   legend = _legend_shape(group.curves)
   foot = 0.10 + _LINE * len(words) + 0.10 + 0.155 * legend[0] + 0.42
   placed, height = layout.arrange(group, looks, foot, strip)
-  figure = mpl_figure.Figure(figsize=(style.WIDTH, height), facecolor="white")
-  backend_agg.FigureCanvasAgg(figure)
+  figure = canvas.blank(height)
   limits = layout.limits(group, looks, placed)
   for rank, panel in enumerate(placed):
     ax = _axes(figure, panel.left, panel.bottom, panel.frame, height)
@@ -84,15 +67,6 @@ def draw(group: Group, environment: Mapping[str, Any]) -> mpl_figure.Figure:
       linespacing=_LINE * 72 / 6.5 / 1.165,
   )
   return figure
-
-
-@contextlib.contextmanager
-def _settings() -> Iterator[None]:
-  """matplotlib's own defaults and ours, none of the user's."""
-  own: Any = dict(matplotlib.rcParamsDefault) | style.SETTINGS
-  own.pop("backend", None)  # the canvas is chosen here, not by the process
-  with matplotlib.rc_context(own):
-    yield
 
 
 def _panel(

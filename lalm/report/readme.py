@@ -5,9 +5,9 @@ The text between
     <!-- results:NAME -->
     <!-- /results -->
 
-is what `results/NAME` says: for each device in it the table of laws (from
-records, fits and crossovers) and the figure; where there are no fits, the
-table.md that the experiment wrote. Nothing there is typed in by hand.
+is what `results/NAME` says: for each device in it the figures, the table of
+laws (from records, fits and crossovers) where there are fits, and the tables
+that the experiment wrote itself. Nothing there is typed in by hand.
 """
 
 import argparse
@@ -23,6 +23,7 @@ _BLOCK = re.compile(
     r"(?m)^<!-- results:(?P<name>\S+) -->\n(?P<body>.*?)^<!-- /results -->$",
     re.DOTALL,
 )
+_RANK = re.compile(r"_[0-9]+$")  # of a figure of an older setting
 _MARK = re.compile(r"^<!-- /?results\b.*$", re.MULTILINE)
 
 
@@ -58,7 +59,7 @@ def rendered(name: str, root: pathlib.Path) -> str:
   parts = pathlib.PurePosixPath(name).parts
   folder = root.joinpath("results", *parts)
   inside = bool(parts) and not {"..", "/"} & set(parts)
-  devices = sorted(p.parent for p in folder.glob("*/table.md"))
+  devices = sorted({p.parent for p in folder.glob("*/*.md")})
   if not inside or not devices:
     raise Stale(f"README.md: block results:{name}: no tables in {folder}")
   return "\n".join(_device(device, root) for device in devices)
@@ -106,15 +107,17 @@ def _block(name: str, root: pathlib.Path) -> str:
 
 
 def _device(folder: pathlib.Path, root: pathlib.Path) -> str:
-  if (folder / "fits.json").is_file():
-    text = tables.markdown(results.load(folder))
-  else:
-    text = (folder / "table.md").read_text(encoding="utf-8")
-  figure = folder / "figures" / "scaling.svg"
-  if not figure.is_file():
-    return text
-  link = figure.relative_to(root).as_posix()
-  return f"![Scaling laws measured on {folder.name}]({link})\n\n{text}"
+  parts = [
+      f"![{path.stem} on {folder.name}]({path.relative_to(root).as_posix()})\n"
+      for path in sorted(folder.glob("figures/*.svg"))
+      if not _RANK.search(path.stem)
+  ]
+  for path in sorted(folder.glob("*.md")):
+    if path.name == "table.md" and (folder / "fits.json").is_file():
+      parts.append(tables.markdown(results.load(folder)))
+    else:
+      parts.append(path.read_text(encoding="utf-8"))
+  return "\n".join(parts)
 
 
 if __name__ == "__main__":

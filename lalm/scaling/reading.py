@@ -184,7 +184,11 @@ def table(curve: Curve, name: str) -> tuple[list[int], list[int], np.ndarray]:
 
 
 def closed_form(curve: Curve, lengths: list[int]) -> np.ndarray | None:
-  """Closed-form operations at each length; None unless all are known."""
+  """Closed-form operations at each length; None unless all are known.
+
+  None too where they grow slower than the root of the length, as log n does:
+  they have no order then.
+  """
   counts = []
   for length in lengths:
     known = [
@@ -194,7 +198,10 @@ def closed_form(curve: Curve, lengths: list[int]) -> np.ndarray | None:
     counts.append(max((k for k in known if k == k), default=math.nan))
   array = np.array(counts)
   rising = np.isfinite(array).all() and (np.diff(array) > 0).all()
-  return array if rising else None
+  if not rising:
+    return None
+  ends = np.log([lengths[-1] / lengths[0], array[-1] / array[0]])
+  return array if ends[1] >= ends[0] / 2 else None
 
 
 def share_of_ceiling(curve: Curve) -> float | None:

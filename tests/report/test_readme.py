@@ -40,6 +40,10 @@ def fixture_root(tmp_path: pathlib.Path) -> pathlib.Path:
   peers = tmp_path / "results" / "peer_comparison" / "cpu"
   peers.mkdir(parents=True)
   (peers / "table.md").write_text("| peer | ratio |\n|---|---|\n| a | 1.2 |\n")
+  (peers / "more.md").write_text("| b | 3.4 |\n")
+  (peers / "figures").mkdir()
+  for name in ("ratios.svg", "ratios_2.svg", "ratios.png"):
+    (peers / "figures" / name).touch()
   (tmp_path / "README.md").write_text(TEXT)
   assert readme.main([str(tmp_path)]) == 0
   return tmp_path
@@ -50,6 +54,9 @@ def test_blocks_hold_table_figure_and_peers_and_leave_the_rest(root):
   assert "1.98 [1.95, 2.03]" in text and "cross at n = 400" in text
   assert "(results/attention_scaling/cpu/figures/scaling.svg)" in text
   assert "| a | 1.2 |" in text and "old" not in text
+  assert "| b | 3.4 |" in text
+  assert "(results/peer_comparison/cpu/figures/ratios.svg)" in text
+  assert "ratios_2" not in text and "png" not in text
   for words in ("# Title", "Before.", "Between.", "After."):
     assert words in text
 

@@ -276,6 +276,25 @@ def test_causal_time_without_a_closed_form_is_taken_against_n():
   assert the_law(records)["against"] == "n"
 
 
+def test_operations_without_an_order_lend_no_lengths():
+  # One token more of a state for each power of two.
+  counts = 1e5 * np.log2(N)
+  records = [
+      costs.record(
+          n,
+          worker,
+          3e-9 * count,
+          point__causal=True,
+          operations={"products": count, "closed_form": int(count)},
+      )
+      for worker in range(5)
+      for n, count in zip(costs.LENGTHS, counts)
+  ]
+  for quantity in ("time", "flops"):
+    found = the_law(records, quantity)
+    assert found["against"] == "n" and 0 < found["exponent"] < 0.3
+
+
 def test_the_share_of_the_ceiling_is_products_per_second_over_the_rate():
   records = costs.records(np.tile(QUADRATIC, (5, 1)))
   expected = 4096 * N[-1] ** 2 / QUADRATIC[-1] / 1e11

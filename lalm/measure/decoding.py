@@ -1,0 +1,273 @@
+"""One token more at a context of n, and the prefill that leads there.
+
+The pass `step` is a compiled scan of steps from a state that holds the tokens
+before; the state is donated, so that a cache is written in place. Its seconds,
+products and calls are of one token, its memory is that of the state and what a
+step needs beside it. The pass `prefill` is the fast form over all n tokens,
+which returns the last one's output and the state.
+
+    time per token, n tokens = prefill(n) / n,   the next one = step(n)
+"""
+
+import dataclasses
+from typing import Any, Mapping, NamedTuple, Sequence
+
+import jax
+from jax import lax
+import jax.numpy as jnp
+import numpy as np
+
+from lalm.attention import catalogue
+from lalm.attention import costs
+from lalm.measure import error
+from lalm.measure import kernel
+from lalm.measure import points
+from lalm.measure import steps
+
+FORM = "decode"
+PASSES = ("step", "prefill")
+
+_BANDWIDTH = 4e9  # bytes per second of a state read and written, to plan with
+_TOKEN = 2e-5  # seconds of a step that has next to nothing to do
+
+
+class Program(NamedTuple):
+  """What is lowered: a function of a state, if it takes one, and of arrays."""
+
+  function: Any
+  arguments: tuple[Any, ...]
+
+
+def names() -> tuple[str, ...]:
+  """Returns the mechanisms that decode: those with a state and a step."""
+  return tuple(n for n in catalogue.names() if _decodes(catalogue.get(n)))
+
+
+def _decodes(mechanism: catalogue.Mechanism) -> bool:
+  return "step" in mechanism.forms and mechanism.start is not None
+
+
+def get(name: str) -> catalogue.Mechanism:
+  """Returns a mechanism whose one form is decoding.
+
+  Raises:
+    ValueError: no such mechanism, or one without a state or a step.
+  """
+  mechanism = catalogue.get(name)
+  if not _decodes(mechanism):
+    raise ValueError(
+        f"mechanism: expected one with a state and a step, got {name!r}"
+    )
+  forms = {FORM: mechanism.forms["step"]}
+  return dataclasses.replace(mechanism, forms=forms, featured=(), laws={})
+
+
+class Target(kernel.Target):
+  """Plans and measures points of decoding."""
+
+  def __init__(self) -> None:
+    super().__init__(catalogue.get, fresh=f"{__name__}:PEAK")
+
+  def measure(
+      self, point: kernel.Point, replicate: int, settings: kernel.Settings
+  ) -> dict[str, Any]:
+    """The record of one point in this process, by the token in a step."""
+    record = super().measure(point, replicate, settings)
+    if record["status"] != "ok":
+      return record
+    tokens = _tokens(point)
+    counted = {
+        name: count / tokens if isinstance(count, (int, float)) else count
+        for name, count in record["operations"].items()
+    }
+    size = _size(self._find(point["mechanism"]), point)
+    took = dict(record["memory"])
+    if point["pass"] == "step":  # where it is written, not beside itself
+      took["peak_bytes"] += size
+    return {
+        **record,
+        "state_bytes": size,
+        "operations": counted,
+        "memory": took,
+        "seconds": [seconds / tokens for seconds in record["seconds"]],
+        "calls": record["calls"] * tokens,
+    }
+
+  def _program(self, point: kernel.Point, mechanism: Any) -> Program:
+    shapes = _shapes(point, mechanism)
+    if point["pass"] == "prefill":
+      return Program(_prefill(mechanism), shapes)
+    arrays = jax.eval_shape(
+        lambda *arrays: _cut(mechanism, arrays, point, last=True), *shapes
+    )
+    state = jax.eval_shape(lambda: _blank(mechanism, point))
+    return Program(_scan(mechanism), (state, *arrays))
+
+  def _cost(self, point: kernel.Point, mechanism: Any) -> costs.Cost | None:
+    """Products of the scan; a prefill's also make the state."""
+    if point["pass"] == "prefill":
+      return None
+    names = "batch length heads width value_width dtype".split()
+    cost = mechanism.cost("step", **{name: point[name] for name in names})
+    if cost is None:
+      return None
+    return cost._replace(products=cost.products * _tokens(point))
+
+  def _predicted_seconds(
+      self, point: kernel.Point, counted: Mapping[str, Any]
+  ) -> float | None:
+    if point["pass"] == "prefill":
+      return super()._predicted_seconds(point, counted)
+    size = _size(self._find(point["mechanism"]), point)
+    return _TOKEN + size / _BANDWIDTH
+
+  def _ready(
+      self,
+      point: kernel.Point,
+      mechanism: Any,
+      program: Program,
+      compiled: Any,
+      record: dict[str, Any],
+  ) -> kernel.Compiled:
+    inputs = points.inputs(point, mechanism)
+    arrays = [jax.device_put(array) for array in inputs]
+    run: Any = lambda: compiled(*arrays)
+    if point["pass"] == "step":
+      state = _before(mechanism, arrays, point)
+      arrays = _cut(mechanism, arrays, point, last=True)
+      run = _Decoder(compiled, state, arrays)
+    jax.block_until_ready(arrays)
+    return kernel.Compiled(program, compiled, inputs, arrays, record, run)
+
+  def _gate(
+      self,
+      point: kernel.Point,
+      mechanism: Any,
+      ready: kernel.Compiled,
+      seed: Sequence[int],
+  ) -> error.Verdict:
+    length, out = point["length"], np.asarray(ready.run()[0])
+    if "recurrent" in mechanism.forms and mechanism.rows is None:
+      # As good a definition, without a matrix of all tokens.
+      mechanism = dataclasses.replace(
+          mechanism, definition=mechanism.forms["recurrent"]
+      )
+    return error.check_forward(
+        out,
+        ready.inputs,
+        kernel.reference(mechanism),
+        causal=True,
+        seed=seed,
+        device=jax.default_backend(),
+        layouts=mechanism.layouts,
+        rows=np.arange(length - out.shape[1], length),
+    )
+
+
+class _Decoder:
+  """Runs a scan of steps again and again, always at the same place."""
+
+  def __init__(
+      self, call: Any, state: Any, arrays: Sequence[jax.Array]
+  ) -> None:
+    self._call, self._state, self._arrays = call, state, arrays
+    jax.block_until_ready(state)
+
+  def __call__(self) -> tuple[jax.Array, Any]:
+    out, self._state = self._call(self._state, *self._arrays)
+    return out, self._state
+
+
+def _scan(mechanism: catalogue.Mechanism) -> Any:
+  """Returns a program from a state, which it takes over, and tokens to both."""
+  form = steps.scan(mechanism)
+
+  def run(state: Any, q: Any, k: Any, v: Any, *gates: Any) -> tuple[Any, Any]:
+    named = dict(zip(mechanism.gates, gates))
+    out, new = form(q, k, v, state=state, **named)
+    # What is counted stays where it was: a cache would be full in the end.
+    sums = lambda x: jnp.issubdtype(x.dtype, jnp.inexact)
+    kept = jax.tree.map(lambda x, old: x if sums(x) else old, new, state)
+    return out, kept
+
+  return jax.jit(run, donate_argnums=0)
+
+
+def _prefill(mechanism: catalogue.Mechanism) -> Any:
+  """Returns a program from all tokens to the last one's output and a state."""
+  form = mechanism.forms[mechanism.featured[-1]]
+
+  def run(q: Any, k: Any, v: Any, *gates: Any) -> tuple[Any, Any]:
+    out, state = form(q, k, v, **dict(zip(mechanism.gates, gates)))
+    return out[:, -1:], state
+
+  return jax.jit(run)
+
+
+def _before(
+    mechanism: catalogue.Mechanism,
+    arrays: Sequence[jax.Array],
+    point: kernel.Point,
+) -> Any:
+  """The state that the steps begin from, with room for them."""
+  form = mechanism.forms[mechanism.featured[-1]]
+
+  @jax.jit
+  def run(q: Any, k: Any, v: Any, *gates: Any) -> Any:
+    state = _blank(mechanism, point)
+    named = dict(zip(mechanism.gates, gates))
+    return form(q, k, v, state=state, **named).state
+
+  if _tokens(point) == point["length"]:
+    return _blank(mechanism, point)
+  return run(*_cut(mechanism, arrays, point, last=False))
+
+
+def _tokens(point: Mapping[str, Any]) -> int:
+  """Tokens in a call: those that are scanned, or 1 where nothing is."""
+  if point["pass"] == "prefill":
+    return 1
+  return min(point["tokens"], point["length"])
+
+
+def _shapes(
+    point: kernel.Point, mechanism: catalogue.Mechanism
+) -> tuple[jax.ShapeDtypeStruct, ...]:
+  """Shapes of q, k, v and the gates of all tokens."""
+  form = mechanism.featured[-1]
+  known = {**point, "form": form, "pass": "forward"}
+  return points.program(known, mechanism).inputs
+
+
+def _cut(
+    mechanism: catalogue.Mechanism,
+    arrays: Sequence[jax.Array],
+    point: kernel.Point,
+    last: bool,
+) -> list[jax.Array]:
+  """The arrays of the tokens that are scanned, or of those before."""
+  first = point["length"] - _tokens(point)
+  start, stop = (first, point["length"]) if last else (0, first)
+  return [
+      lax.slice_in_dim(x, start, stop, axis=layout.index("T"))
+      if "T" in layout
+      else x
+      for x, layout in zip(arrays, mechanism.layouts.values())
+  ]
+
+
+def _blank(mechanism: catalogue.Mechanism, point: Mapping[str, Any]) -> Any:
+  """The state before the first token, with room for all."""
+  sizes = (point[n] for n in ("batch", "heads", "width", "value_width"))
+  return mechanism.init(*sizes, capacity=point["length"], dtype=point["dtype"])
+
+
+def _size(mechanism: catalogue.Mechanism, point: kernel.Point) -> int:
+  """Bytes of the state."""
+  with kernel.precision(point):
+    state = jax.eval_shape(lambda: _blank(mechanism, point))
+  return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
+
+
+TARGET = Target()
+PEAK = kernel.Peak(TARGET)

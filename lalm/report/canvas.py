@@ -1,0 +1,50 @@
+"""From a drawing to files: one look, the same bytes for the same records."""
+
+import contextlib
+import io
+from typing import Any, Callable, Iterator
+
+import matplotlib
+from matplotlib import figure as mpl_figure
+from matplotlib.backends import backend_agg
+
+from lalm.report import style
+
+FORMATS = ("svg", "pdf", "png")
+_METADATA: dict[str, dict[str, Any]] = {
+    "svg": {"Date": None, "Creator": None},
+    "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
+    "png": {"Software": None},
+}
+
+
+def blank(height: float) -> mpl_figure.Figure:
+  """Returns an empty figure, two columns of a paper wide.
+
+  Args:
+    height: inches.
+  """
+  made = mpl_figure.Figure(figsize=(style.WIDTH, height), facecolor="white")
+  backend_agg.FigureCanvasAgg(made)
+  return made
+
+
+def render(draw: Callable[[], mpl_figure.Figure]) -> dict[str, bytes]:
+  """Returns what `draw` draws, as the bytes of each of `FORMATS`."""
+  found = {}
+  with settings():
+    drawn = draw()
+    for name in FORMATS:
+      stream = io.BytesIO()
+      drawn.savefig(stream, format=name, metadata=_METADATA[name])
+      found[name] = stream.getvalue()
+  return found
+
+
+@contextlib.contextmanager
+def settings() -> Iterator[None]:
+  """matplotlib's own defaults and ours, none of the user's."""
+  own: Any = dict(matplotlib.rcParamsDefault) | style.SETTINGS
+  own.pop("backend", None)  # the canvas is chosen here, not by the process
+  with matplotlib.rc_context(own):
+    yield
