@@ -74,7 +74,8 @@ def _rows_apart(found: np.ndarray, expected: np.ndarray) -> float:
   return float(np.maximum(early, late / 2))
 
 
-def _verdict(kind: str, relative: float, tolerance: float) -> Verdict:
+def verdict(kind: str, relative: float, tolerance: float) -> Verdict:
+  """Returns what a relative error comes to, beside its tolerance."""
   if relative <= tolerance:
     return Verdict("ok", kind, relative, tolerance)
   reason = f"{kind}: relative error {relative:.2e}, tolerance {tolerance:.2e}"
@@ -180,9 +181,9 @@ def check(
   out, *gradients = call(drawn.cotangent if drawn else None)
   common: dict[str, Any] = {"causal": causal, "seed": seed, "device": device}
   common["layouts"] = layouts
-  verdict = check_forward(out, inputs, reference, **common)
-  if drawn is None or verdict.status != "ok":
-    return verdict
+  forward = check_forward(out, inputs, reference, **common)
+  if drawn is None or forward.status != "ok":
+    return forward
   return check_backward(gradients, inputs, drawn, reference, **common)
 
 
@@ -240,7 +241,7 @@ def check_forward(
     found.append(own if asked is not None else own[rows])
     expected.append(_definition(reference, single, rows, causal))
   relative = _rows_apart(np.stack(found), np.stack(expected))
-  return _verdict("rows", relative, tolerance)
+  return verdict("rows", relative, tolerance)
 
 
 class Probe(NamedTuple):
@@ -338,7 +339,7 @@ def check_backward(
     leak = _outside(gradients[place], where.where(layout, tokens))
     errors += [error / size, leak / size]
   # NumPy's maximum, for Python's may pass over a NaN.
-  return _verdict(kind, float(np.max(errors)), tolerance)
+  return verdict(kind, float(np.max(errors)), tolerance)
 
 
 def _differences(

@@ -1,0 +1,147 @@
+"""Sequences made token by token: the same tokens, and what they take."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from lalm.measure import ceilings
+from lalm.measure import decoder
+from lalm.measure import generation
+from lalm.measure import timing
+
+_POINT = {
+    "mechanism": "softmax", "form": "state", "pass": "forward", "length": 30,
+    "batch": 2, "heads": 2, "width": 8, "value_width": 8, "layers": 2,
+    "dtype": "float32", "causal": True, "chunk": None, "corpus": "", "seed": 0,
+}  # fmt: skip
+_SETTINGS = {"point_budget": 0.02, "cache": None, "seed": 0, "gate": True}
+
+
+@pytest.fixture(autouse=True)
+def _known_ceilings(monkeypatch):
+  monkeypatch.setattr(ceilings, "measure", lambda dtype: {})
+
+
+def test_models_are_made_of_what_has_a_state_and_no_gates():
+  assert {"softmax", "linear", "window"} <= set(generation.names())
+  assert not {"mamba2", "linformer", "lsh"} & set(generation.names())
+  with pytest.raises(ValueError, match="no gates, got 'mamba2'"):
+    generation.get("mamba2")
+
+
+def _layer_in_numpy(layer, x, heads):
+  """Equation (1) of `decoder` with causal softmax attention, `[T, D]`."""
+  normal = lambda y: (y - y.mean(-1, keepdims=True)) / np.sqrt(
+      y.var(-1, keepdims=True) + 1e-6
+  )
+  q, k, v = np.split(normal(x) @ np.float64(layer.inputs), 3, axis=-1)
+  out = []
+  for head in range(heads):
+    part = slice(head * len(q[0]) // heads, (head + 1) * len(q[0]) // heads)
+    scores = q[:, part] @ k[:, part].T / np.sqrt(len(q[0]) // heads)
+    scores[np.triu_indices(len(q), 1)] = -np.inf
+    p = np.exp(scores - scores.max(-1, keepdims=True))
+    out.append(p / p.sum(-1, keepdims=True) @ v[:, part])
+  x = x + np.concatenate(out, -1) @ np.float64(layer.output)
+  inner = normal(x) @ np.float64(layer.up)
+  return x + np.float64(jax.nn.gelu(jnp.float32(inner))) @ np.float64(
+      layer.down
+  )
+
+
+def test_a_model_without_a_state_is_its_equations():
+  weights = decoder.model(_POINT)
+  tokens = np.random.default_rng(1).integers(256, size=(2, 11))
+  _, scores = decoder.stateless(_POINT)(weights, jnp.asarray(tokens))
+  for sequence, found in zip(tokens, scores):
+    x = np.float64(weights.tokens)[sequence] + np.float64(weights.places)[:11]
+    for layer in weights.layers:
+      x = _layer_in_numpy(layer, x, 2)
+    last = (x[-1] - x[-1].mean()) / np.sqrt(x[-1].var() + 1e-6)
+    expected = last @ np.float64(weights.head)
+    np.testing.assert_allclose(found[0], expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", generation.names())
+def test_tokens_with_a_state_are_those_without(name):
+  point = {**_POINT, "mechanism": name}
+  weights = decoder.model(point)
+  run, states = decoder.with_state(point), decoder.states(point)
+  token, made = jnp.zeros((2, 1), jnp.int32), [jnp.zeros((2, 1), jnp.int32)]
+  for place in range(8):
+    (token, _), states = run(states, weights, token, np.int32(place))
+    made.append(token)
+  again, _ = decoder.stateless(point)(weights, jnp.concatenate(made[:-1], 1))
+  np.testing.assert_array_equal(again, made[-1])
+  assert len({int(x[0, 0]) for x in made}) > 2  # it says more than one thing
+
+
+@pytest.mark.parametrize("form", generation.FORMS)
+def test_each_way_is_recorded(form):
+  point = {**_POINT, "form": form, "length": 14}
+  record = generation.Target().measure(point, 0, _SETTINGS)
+  assert (record["status"], record["reason"]) == ("ok", "")
+  assert json.loads(json.dumps(record, allow_nan=False)) == record
+  assert len(record["seconds"]) == 1 and record["seconds"][0] > 0
+  planned = generation.Target().plan(point, _SETTINGS)
+  assert planned["key"] == record["key"]
+  assert ("prefixes" in record) == (form == "stateless")
+
+
+def test_a_state_that_is_dropped_fails_the_gate(monkeypatch):
+  seen = decoder.with_state
+
+  def forgetful(point):
+    run, fresh = seen(point), decoder.states
+
+    def call(states, *rest):
+      del states
+      return run(fresh(point), *rest)
+
+    call.lower = run.lower
+    return call
+
+  monkeypatch.setattr(decoder, "with_state", forgetful)
+  record = generation.Target().measure(_POINT, 0, _SETTINGS)
+  assert record["status"] == "wrong" and "scores" in record["reason"]
+
+
+@pytest.mark.parametrize("length", (1, 12, 13, 784, 3072))
+def test_few_prefixes_stand_for_all(length):
+  prefixes, weights = generation.nodes(length)
+  assert len(prefixes) == min(length, generation.NODES)
+  assert 1 <= min(prefixes) and max(prefixes) <= length
+  every = np.arange(1, length + 1.0)
+  for power in (0, 1, 2, 3):
+    found = np.dot(weights, np.float64(prefixes) ** power)
+    np.testing.assert_allclose(found, np.sum(every**power), rtol=0.01)
+
+
+@pytest.mark.parametrize("form, total", [("whole", 210.0), ("stateless", 210)])
+def test_the_seconds_of_a_sequence_are_the_sum_over_its_prefixes(
+    monkeypatch, form, total
+):
+  lengths = []
+  seen = decoder.stateless
+
+  def noting(point):
+    run = seen(point)
+
+    def call(weights, tokens):
+      lengths.append(tokens.shape[1])
+      return run(weights, tokens)
+
+    return call
+
+  monkeypatch.setattr(decoder, "stateless", noting)
+  monkeypatch.setattr(
+      timing,
+      "measure",
+      lambda call, budget: timing.Timing([float(lengths[-1])] * 3, 3),
+  )
+  point = {**_POINT, "form": form, "length": 20}
+  found = generation._prefixes(point, decoder.model(point), 1.0)
+  assert found["seconds"] == [pytest.approx(total, rel=0.02)]

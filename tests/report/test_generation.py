@@ -1,0 +1,59 @@
+"""The table of generated sequences, from hand-made records."""
+
+from lalm.report import generation
+
+_POINT = {
+    "pass": "forward", "length": 784, "batch": 1, "heads": 8, "width": 32,
+    "value_width": 32, "layers": 8, "dtype": "float32", "causal": True,
+    "chunk": None, "corpus": "", "seed": 0,
+}  # fmt: skip
+
+
+def _records(mechanism, form, seconds, **point):
+  point = {**_POINT, "mechanism": mechanism, "form": form, **point}
+  for replicate, value in enumerate(seconds):
+    yield {
+        "key": f"{mechanism}{form}{point['length']}", "replicate": replicate,
+        "status": "ok", "point": point, "experiment": "generation_time",
+        "machine": "m", "device": "cpu", "versions": {"jax": "1"},
+        "started": "2026", "seconds": [value], "calls": 1,
+    }  # fmt: skip
+
+
+_RECORDS = [
+    *_records("linear", "state", (2.0, 4.0, 5.0)),
+    *_records("softmax", "state", (3.0, 4.0, 10.0)),
+    *_records("softmax", "stateless", (40.0, 40.0, 100.0)),
+    *_records("softmax", "whole", (50.0,)),
+    *_records("linear", "state", (10.0,), length=3072, layers=16),
+    *_records("softmax", "stateless", (1000.0,), length=3072, layers=16),
+]
+
+
+def test_ratios_are_of_the_same_worker_and_stand_beside_the_papers():
+  text = generation.tables(_RECORDS, {"slug": "here"})
+  rows = [line.split(" | ") for line in text.splitlines() if "| 784" in line]
+  assert [row[2].strip() for row in rows] == [
+      "softmax, no cache (integral)",
+      "softmax, no cache (every prefix)",
+      "softmax, cached",
+      "linear, its state",
+  ]
+  assert rows[0][4].startswith("20.00 [") and rows[0][5].startswith("13.2")
+  assert rows[1][4] == "25.00 (1 worker)"
+  assert rows[2][4].startswith("1.50 [") and rows[2][5].startswith("1.3")
+  assert "| 3,072 | 16 | softmax, no cache (integral) | 1,000 s |" in text
+  assert "100.00 (1 worker) | 191.8 |" in text
+
+
+def test_the_integral_is_held_against_every_prefix_of_the_same_worker():
+  text = generation.tables(_RECORDS, {})
+  assert "integral over all prefixes run is 0.800" in text
+  assert "all prefixes run" not in generation.tables(_RECORDS[:6], {})
+
+
+def test_what_was_not_measured_says_why():
+  (failed,) = _records("softmax", "whole", (1.0,))
+  failed |= {"status": "over_budget", "reason": "too long", "seconds": []}
+  text = generation.tables([*_RECORDS[:9], failed], {})
+  assert "- softmax.whole, 784 tokens: over_budget: too long" in text
