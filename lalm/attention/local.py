@@ -135,7 +135,7 @@ def chunkwise(
   shapes.check_positive("chunk", chunk)
   _check(q, k, v, buckets, window)
   rounds = _rounds(buckets)
-  keys = banded.Keys(rounds.sort(k), rounds.sort(v), rounds.marks())
+  keys = banded.Keys(rounds.sort(k), rounds.sort(v), rounds.marks(window))
   blank = lambda x: jnp.zeros((x.shape[0], window, *x.shape[2:]), x.dtype)
   wide = contract.accumulator(q.dtype, k.dtype, v.dtype)
   once = functools.partial(_once, window=window, wide=wide)
@@ -195,22 +195,24 @@ class _Rounds(NamedTuple):
     seen, *_ = masks.of_call(rows, length, length, causal, ids, *none)
     return masks.near(seen, jnp.arange(length), window)
 
-  def marks(self) -> tuple[jax.Array, ...]:
-    """Returns b and c of all rounds for each place, `[L, T, n]`; none of one.
+  def marks(self, window: int) -> tuple[jax.Array, ...]:
+    """Returns a number for each token and other round, n - 1 times `[L, T]`.
 
-    A pair of tokens can tell from these in how many rounds they meet.
+    Those of two tokens differ by less than W where they meet in that round:
+    it is their place in its order, and before each bucket W are left out.
     """
     batch, groups, rounds, length = self.order.shape
-    if rounds == 1:
-      return ()
     ids = self._sorted()
-    c = jnp.arange(length) - masks.first_of_document(ids)
-    c = jnp.take_along_axis(c.reshape(self.order.shape), self.back, axis=-1)
-    of_tokens = lambda x: x.transpose(0, 3, 1, 2).reshape(
-        batch, length, groups, rounds
-    )
-    marks = (self.sort(of_tokens(x)) for x in (self.buckets, c))
-    return tuple(x[:, :, 0] for x in marks)
+    begins = jnp.pad(ids[:, 1:] != ids[:, :-1], ((0, 0), (1, 0)))
+    places = jnp.arange(length) + window * jnp.cumsum(begins, axis=1)
+    places = places.astype(jnp.int32).reshape(self.order.shape)
+    places = jnp.take_along_axis(places, self.back, axis=-1)
+    found = []
+    for other in range(1, rounds):
+      of_tokens = jnp.roll(places, -other, axis=2)
+      marks = jnp.take_along_axis(of_tokens, self.order, axis=-1)
+      found.append(marks.reshape(-1, length))
+    return tuple(found)
 
   def _sorted(self) -> jax.Array:
     """Returns the buckets in order, `[L, T]`."""
@@ -226,12 +228,9 @@ def _rounds(buckets: jax.Array) -> _Rounds:
 
 def _once(own: Any, others: Any, *, window: int, wide: Any) -> jax.Array:
   """Returns 1 / m for pairs that meet in m rounds, `[L, 1, C, S]`."""
-  (b, c), (b_s, c_s) = own, others
-  pair = lambda x, y: (x[:, :, None], y[:, None])
-  same = jnp.equal(*pair(b, b_s))
-  near = jnp.abs(jnp.subtract(*pair(c, c_s))) < window
-  count = jnp.maximum((same & near).sum(axis=-1), 1)
-  return 1 / count.astype(wide)[:, None]
+  apart = (jnp.abs(t[:, :, None] - s[:, None]) for t, s in zip(own, others))
+  meets = ((distance < window).astype(wide) for distance in apart)
+  return 1 / (1 + functools.reduce(jnp.add, meets))[:, None]
 
 
 def _check(q, k, v, buckets, window) -> None:

@@ -63,8 +63,10 @@ def model(point: Mapping[str, Any]) -> Model:
       )
       for _ in range(point["layers"])
   ]
-  tables = (draw(rows, D) * rows**0.5 for rows in (VOCABULARY, point["length"]))
-  return Model(layers, *tables, draw(D, VOCABULARY))
+  tokens, places = (
+      draw(rows, D) * rows**0.5 for rows in (VOCABULARY, point["length"])
+  )
+  return Model(layers, tokens, places, draw(D, VOCABULARY))
 
 
 def _normal(x: jax.Array) -> jax.Array:
