@@ -177,14 +177,14 @@ def step(
   shapes.check_one_token(q, k)
   call = _prepare(q, k, v, True, segment_ids, state, window)
   slot = call.written % call.window
-  # How many tokens ago each slot was written: W for what is replaced.
+  # How many tokens ago each slot was written: W, too many, for the next one.
   age = (slot - 1 - jnp.arange(call.window)) % call.window + 1
   out, ring = caches.step(
       q,
       k,
       v,
       call.ring,
-      seen=(age <= -call.seen.start) & (age < call.window),
+      seen=age <= -call.seen.start,
       position=slot,
       scale=scale,
   )

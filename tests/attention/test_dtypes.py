@@ -8,6 +8,7 @@ import pytest
 
 from lalm.attention import catalogue
 from lalm.attention import softmax
+from lalm.attention import window
 
 
 @pytest.mark.parametrize("form", ("parallel", "blockwise", "step"))
@@ -17,6 +18,18 @@ def test_the_output_has_the_dtype_of_the_values_not_of_the_cache(form):
   q, k, v = (jnp.ones((2, 1, 2, w), jnp.bfloat16) for w in (6, 6, 5))
   out, new = getattr(softmax, form)(q, k, v, state=state)
   assert out.dtype == jnp.bfloat16 and new.keys.dtype == jnp.float32
+
+
+@pytest.mark.parametrize("module", (softmax, window))
+def test_a_token_sees_itself_as_its_cache_keeps_it(module):
+  state = module.init(1, 2, 6, 5, capacity=9, dtype=jnp.bfloat16)
+  q, k, v = (
+      jax.random.normal(jax.random.key(w), (1, 1, 2, w)) for w in (6, 6, 5)
+  )
+  expected = module.parallel(q, k, v, state=state).out
+  # Alone, it sees its own value.
+  assert jnp.array_equal(expected, v.astype(jnp.bfloat16).astype(v.dtype))
+  assert jnp.array_equal(module.step(q, k, v, state=state).out, expected)
 
 
 @pytest.mark.catalogued
