@@ -33,19 +33,26 @@ _LABELS = {
     "memory": "peak memory",
     "slope": "local slope of time",
 }
-_LINE = 0.125  # inches of a line of the caption
+LINE = 0.125  # inches of a line of the caption
 _CHARACTER = 0.0495  # inches of a character of the caption, on average
 
 
 def render(group: Group, environment: Mapping[str, Any]) -> dict[str, bytes]:
   """The figure of one group as the bytes of each of `FORMATS`."""
+  with settings():
+    return encoded(draw(group, environment))
+
+
+def encoded(drawn: mpl_figure.Figure) -> dict[str, bytes]:
+  """The bytes of a figure in each of `FORMATS`, the same for the same figure.
+
+  To be called under the `settings` it was drawn with.
+  """
   found = {}
-  with _settings():
-    drawn = draw(group, environment)
-    for name in FORMATS:
-      stream = io.BytesIO()
-      drawn.savefig(stream, format=name, metadata=_METADATA[name])
-      found[name] = stream.getvalue()
+  for name in FORMATS:
+    stream = io.BytesIO()
+    drawn.savefig(stream, format=name, metadata=_METADATA[name])
+    found[name] = stream.getvalue()
   return found
 
 
@@ -54,9 +61,9 @@ def draw(group: Group, environment: Mapping[str, Any]) -> mpl_figure.Figure:
   looks = style.looks(group.curves)
   failed = {pass_: captions.failed(group, pass_) for pass_ in group.passes()}
   strip = scales.ROW * max(map(len, failed.values()), default=0)
-  words = _wrapped(captions.text(group, environment))
+  words = wrapped(captions.text(group, environment))
   legend = _legend_shape(group.curves)
-  foot = 0.10 + _LINE * len(words) + 0.10 + 0.155 * legend[0] + 0.42
+  foot = 0.10 + LINE * len(words) + 0.10 + 0.155 * legend[0] + 0.42
   placed, height = layout.arrange(group, looks, foot, strip)
   figure = mpl_figure.Figure(figsize=(style.WIDTH, height), facecolor="white")
   backend_agg.FigureCanvasAgg(figure)
@@ -81,13 +88,13 @@ def draw(group: Group, environment: Mapping[str, Any]) -> mpl_figure.Figure:
       lines,
       fontsize=6.5,
       va="bottom",
-      linespacing=_LINE * 72 / 6.5 / 1.165,
+      linespacing=LINE * 72 / 6.5 / 1.165,
   )
   return figure
 
 
 @contextlib.contextmanager
-def _settings() -> Iterator[None]:
+def settings() -> Iterator[None]:
   """matplotlib's own defaults and ours, none of the user's."""
   own: Any = dict(matplotlib.rcParamsDefault) | style.SETTINGS
   own.pop("backend", None)  # the canvas is chosen here, not by the process
@@ -213,7 +220,7 @@ def _legend(
       )
       for c in curves
   ]
-  bottom = (0.10 + _LINE * lines + 0.06) / height
+  bottom = (0.10 + LINE * lines + 0.06) / height
   figure.legend(
       handles=handles,
       ncols=columns,
@@ -229,7 +236,7 @@ def _legend(
   )
 
 
-def _wrapped(words: str) -> list[str]:
+def wrapped(words: str) -> list[str]:
   """Lines of the caption; `B = 1`, `95 %` and `M out` stay together."""
   kept = re.sub(
       r" (=|%|±) ?|(?<=\b[A-Z]) ", lambda m: m[0].replace(" ", "\u00a0"), words

@@ -23,6 +23,11 @@ _BLOCK = re.compile(
     r"(?m)^<!-- results:(?P<name>\S+) -->\n(?P<body>.*?)^<!-- /results -->$",
     re.DOTALL,
 )
+# What an experiment may have drawn, and the words in its place.
+_FIGURES = {
+    "scaling": "Scaling laws measured",
+    "blocks": "Ranks of blocks of attention's matrices, computed",
+}
 _MARK = re.compile(r"^<!-- /?results\b.*$", re.MULTILINE)
 
 
@@ -110,11 +115,12 @@ def _device(folder: pathlib.Path, root: pathlib.Path) -> str:
     text = tables.markdown(results.load(folder))
   else:
     text = (folder / "table.md").read_text(encoding="utf-8")
-  figure = folder / "figures" / "scaling.svg"
-  if not figure.is_file():
-    return text
-  link = figure.relative_to(root).as_posix()
-  return f"![Scaling laws measured on {folder.name}]({link})\n\n{text}"
+  for name, words in _FIGURES.items():
+    figure = folder / "figures" / f"{name}.svg"
+    if figure.is_file():
+      link = figure.relative_to(root).as_posix()
+      text = f"![{words} on {folder.name}]({link})\n\n{text}"
+  return text
 
 
 if __name__ == "__main__":

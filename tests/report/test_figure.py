@@ -41,7 +41,7 @@ MANY = [(m, f) for m in MECHANISMS for f in ("parallel", "chunkwise", "step")]
 def drawn(records, fits=(), crossovers=()):
   """(group, figure) of records of one machine and setting."""
   (group,) = results.grouped(records, fits, crossovers)
-  with figure._settings():
+  with figure.settings():
     image = figure.draw(group, {"machine": synthetic.MACHINE, "cores": 2})
     image.canvas.draw()
   return group, image
