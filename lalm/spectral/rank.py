@@ -18,9 +18,6 @@ import numpy as np
 def singular_values(matrix: Any) -> np.ndarray:
   """Returns the singular values of a matrix, the largest first.
 
-  Entries whose square underflows are taken as zeros beside one that is far
-  larger: they change no digit, but LAPACK works on them many times as long.
-
   Args:
     matrix: `[M, N]`, real.
 
@@ -34,10 +31,6 @@ def singular_values(matrix: Any) -> np.ndarray:
   matrix = _matrix(matrix)
   if not np.isfinite(matrix).all():
     raise ValueError("matrix: expected finite entries, got some that are not")
-  size, kind = np.abs(matrix), np.finfo(matrix.dtype)
-  least = np.sqrt(kind.tiny)
-  if np.max(size, initial=0) > least / kind.eps**2:
-    matrix = np.where(size < least, 0, matrix)
   return np.linalg.svd(matrix, compute_uv=False)
 
 

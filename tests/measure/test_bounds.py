@@ -43,6 +43,13 @@ def test_buckets_are_one_at_a_power_of_two_and_log_n_between():
   assert bounds.buckets(511, 1024, 16) == 17
 
 
+def test_of_a_bucket_only_what_is_before_the_cut_is_read():
+  # Row 6 has the buckets of tokens 0 to 3 and 4 to 5, of which 4 is before 5.
+  assert bounds._read(6, 5, 3) == 3 + 1
+  assert bounds._read(6, 4, 3) == 3
+  assert bounds._read(7, 7, 3) == 3 + 2 + 1
+
+
 @pytest.mark.parametrize(
     ("name", "rank_", "words"),
     [

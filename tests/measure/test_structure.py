@@ -43,6 +43,13 @@ def test_values_are_of_the_block_in_the_middle_in_six_digits():
   assert found["practical_ranks"] == [2, 2, 2, 1, 1]
 
 
+def test_a_token_of_two_columns_is_cut_after_both():
+  matrix = np.zeros((8, 16))
+  matrix[4, 7] = 1  # the second column of token 3
+  # At cuts 2 and 3 it is right of the block, at 5 and 6 above it.
+  assert structure.of_head(matrix, 2)["ranks"] == [0, 0, 1, 0, 0]
+
+
 def test_nothing_below_the_diagonal_is_rank_zero():
   found = structure.of_head(np.eye(8))
   assert set(found["ranks"] + found["practical_ranks"]) == {0}
