@@ -247,7 +247,7 @@ def setting(records: Sequence[Record], environment: Mapping[str, Any]) -> str:
   point = records[0]["point"]
   return (
       f"{medians.place(records, environment)}, W={point['window']}, log-decays"
-      f" over {point['horizon']}"
+      f" divided by {point['horizon']}"
   )
 
 

@@ -132,6 +132,7 @@ def test_the_report_loads_neither_jax_nor_matplotlib_before_it_draws():
       "-c",
       "import sys, pkgutil, importlib, lalm.report as report\n"
       "drawing = 'captions figure layout margins panels scales'.split()\n"
+      "drawing += ['blocks_figure', 'blocks_pictures']\n"
       "for found in pkgutil.iter_modules(report.__path__):\n"
       "  if found.name not in drawing:\n"
       "    importlib.import_module('lalm.report.' + found.name)\n"
