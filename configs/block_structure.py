@@ -18,8 +18,8 @@ def get_config() -> config_dict.ConfigDict:
   config.dtype = "float64"  # ranks above rounding are those of the mathematics
   config.causal = True
   config.chunk = 0
-  config.window = 64
-  config.horizon = 64
+  config.window = 64  # tokens
+  config.horizon = 64  # tokens
 
   config.replicates = 3  # stretches of text
   config.point_budget = 0.1  # seconds; nothing is timed
