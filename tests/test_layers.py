@@ -15,7 +15,8 @@ _ROOMS = {
     "data": (),
     "scaling": (),
     "attention": ("shapes",),
-    "measure": ("attention", "data"),
+    "spectral": (),
+    "measure": ("attention", "data", "spectral"),
     "report": ("store", "units", "scaling"),
     "launch": ("store", "units", "measure.worker"),
 }

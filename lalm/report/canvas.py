@@ -2,6 +2,8 @@
 
 import contextlib
 import io
+import re
+import textwrap
 from typing import Any, Callable, Iterator
 
 import matplotlib
@@ -10,6 +12,8 @@ from matplotlib.backends import backend_agg
 
 from lalm.report import style
 
+LINE = 0.125  # inches of a line of the caption
+_CHARACTER = 0.0495  # inches of a character of the caption, on average
 FORMATS = ("svg", "pdf", "png")
 _METADATA: dict[str, dict[str, Any]] = {
     "svg": {"Date": None, "Creator": None},
@@ -48,3 +52,11 @@ def settings() -> Iterator[None]:
   own.pop("backend", None)  # the canvas is chosen here, not by the process
   with matplotlib.rc_context(own):
     yield
+
+
+def wrapped(words: str) -> list[str]:
+  """Lines of the caption; `B = 1`, `95 %` and `M out` stay together."""
+  kept = re.sub(
+      r" (=|%|±) ?|(?<=\b[A-Z]) ", lambda m: m[0].replace(" ", "\u00a0"), words
+  )
+  return textwrap.wrap(kept, int((style.WIDTH - 0.16) / _CHARACTER))

@@ -6,8 +6,6 @@ library versions give the same bytes.
 """
 
 import math
-import re
-import textwrap
 from typing import Any, Mapping, Sequence
 
 from matplotlib import axes as mpl_axes
@@ -24,8 +22,6 @@ _LABELS = {
     "memory": "peak memory",
     "slope": "local slope of time",
 }
-_LINE = 0.125  # inches of a line of the caption
-_CHARACTER = 0.0495  # inches of a character of the caption, on average
 
 
 def render(group: Group, environment: Mapping[str, Any]) -> dict[str, bytes]:
@@ -38,9 +34,9 @@ def draw(group: Group, environment: Mapping[str, Any]) -> mpl_figure.Figure:
   looks = style.looks(group.curves)
   failed = {pass_: captions.failed(group, pass_) for pass_ in group.passes()}
   strip = scales.ROW * max(map(len, failed.values()), default=0)
-  words = _wrapped(captions.text(group, environment))
+  words = canvas.wrapped(captions.text(group, environment))
   legend = _legend_shape(group.curves)
-  foot = 0.10 + _LINE * len(words) + 0.10 + 0.155 * legend[0] + 0.42
+  foot = 0.10 + canvas.LINE * len(words) + 0.10 + 0.155 * legend[0] + 0.42
   placed, height = layout.arrange(group, looks, foot, strip)
   figure = canvas.blank(height)
   limits = layout.limits(group, looks, placed)
@@ -64,7 +60,7 @@ def draw(group: Group, environment: Mapping[str, Any]) -> mpl_figure.Figure:
       lines,
       fontsize=6.5,
       va="bottom",
-      linespacing=_LINE * 72 / 6.5 / 1.165,
+      linespacing=canvas.LINE * 72 / 6.5 / 1.165,
   )
   return figure
 
@@ -187,7 +183,7 @@ def _legend(
       )
       for c in curves
   ]
-  bottom = (0.10 + _LINE * lines + 0.06) / height
+  bottom = (0.10 + canvas.LINE * lines + 0.06) / height
   figure.legend(
       handles=handles,
       ncols=columns,
@@ -201,11 +197,3 @@ def _legend(
       borderpad=0,
       borderaxespad=0,
   )
-
-
-def _wrapped(words: str) -> list[str]:
-  """Lines of the caption; `B = 1`, `95 %` and `M out` stay together."""
-  kept = re.sub(
-      r" (=|%|±) ?|(?<=\b[A-Z]) ", lambda m: m[0].replace(" ", "\u00a0"), words
-  )
-  return textwrap.wrap(kept, int((style.WIDTH - 0.16) / _CHARACTER))

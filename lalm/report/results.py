@@ -13,7 +13,12 @@ from lalm import store
 from lalm.scaling import reading
 
 # Experiments with tables of their own.
-LAWLESS = ("generation_time", "peer_comparison", "step_floor")
+LAWLESS = (
+    "block_structure",
+    "generation_time",
+    "peer_comparison",
+    "step_floor",
+)
 PASSES = ("forward", "forward_backward")
 
 

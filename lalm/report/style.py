@@ -21,6 +21,17 @@ _COLOURS = (
     "#56B4E9",  # sky blue
     "#000000",  # black
 )
+# Of families of mechanisms, by what they keep (`blocks.FAMILIES`).
+FAMILIES = {
+    "all keys": "#000000",
+    "window": "#E69F00",
+    "hierarchy": "#D55E00",
+    "few keys": "#009E73",
+    "delta rule": "#CC79A7",
+    "decay": "#56B4E9",
+    "features": "#0072B2",
+    "other": GUIDE,
+}
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h")
 _LINES = ("-", (0, (5, 1.5)), (0, (5, 1.5, 1, 1.5)))
 

@@ -1,0 +1,1 @@
+"""Spectra of matrices: rank so far."""
