@@ -109,7 +109,7 @@ class Target:
   ) -> dict[str, Any]:
     """The record of one point in this process."""
     with precision(point):
-      _use_cache(settings.get("cache"))
+      use_cache(settings.get("cache"))
       memory.settle()
       mechanism = self._find(point["mechanism"])
       ready = self._compile(point, mechanism, replicate)
@@ -133,7 +133,7 @@ class Target:
   def peak(self, point: Point, settings: Settings) -> dict[str, Any]:
     """Peak memory of a point, in a process that has measured nothing else."""
     with precision(point):
-      _use_cache(settings.get("cache"))
+      use_cache(settings.get("cache"))
       mechanism = self._find(point["mechanism"])
       ready = self._compile(point, mechanism, 0)
       memory.expose()
@@ -239,7 +239,7 @@ jax.monitoring.register_event_listener(_Loads.listen)
 
 
 @functools.lru_cache(maxsize=1)  # a second time it would forget its entries
-def _use_cache(folder: str | None) -> None:
+def use_cache(folder: str | None) -> None:
   """Keeps this process's compiled programs in a folder, or keeps none.
 
   It is the process of a worker, not the library's user, that is set up here.

@@ -77,7 +77,9 @@ def scan(mechanism: catalogue.Mechanism) -> contract.Form:
       return state, out[:, 0]
 
     batch, length, heads, width = q.shape  # H = G
-    state = mechanism.init(batch, heads, width, v.shape[-1], dtype=v.dtype)
+    state = mechanism.init(
+        batch, heads, width, v.shape[-1], capacity=length, dtype=v.dtype
+    )
     state, out = lax.scan(one, state, jnp.arange(length))
     return contract.Result(jnp.moveaxis(out, 0, 1), state)
 
@@ -141,7 +143,8 @@ def _floors(point: Mapping[str, Any], budget: float) -> dict[str, Any]:
 def _state(mechanism: catalogue.Mechanism, point: Mapping[str, Any]) -> Any:
   """The state before the first token of a point."""
   sizes = (point[n] for n in ("batch", "heads", "width", "value_width"))
-  return mechanism.init(*sizes, dtype=point["dtype"])
+  kept = {"capacity": point["length"], "dtype": point["dtype"]}
+  return mechanism.init(*sizes, **kept)
 
 
 def _scaling(state: Any, times: int) -> Callable[[], Any]:

@@ -44,7 +44,7 @@ def _make(monkeypatch):
     return kernel.Target(find=lambda name: mechanism)
 
   yield make
-  kernel._use_cache(None)
+  kernel.use_cache(None)
 
 
 @pytest.mark.parametrize("pass_", ["forward", "forward_backward"])
