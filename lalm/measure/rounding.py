@@ -20,9 +20,12 @@ from lalm.measure import points
 from lalm.measure import steps
 from lalm.measure import tolerances
 
-# Seconds a token of a scan and of its definition takes, for the plan: more than
-# its products do.
+# For the plan: seconds a token of a scan and of its definition takes, and bytes
+# a second of a state that each step rewrites. Both are more than products take.
 _TOKEN = 2e-5
+_RATE = 5e9
+# A sweep allows for as many calls as a timing takes; here it is one.
+_CALLS = 5
 
 names = catalogue.names
 
@@ -60,8 +63,12 @@ class Target(kernel.Target):
     planned = super().plan(point, settings)
     mechanism = get(point["mechanism"])
     whole = points.Text(planned["key"], _definition(mechanism))
-    seconds = (planned["seconds"] or 0.0) + _TOKEN * point["length"]
-    return {**planned, "key": points.key(point, whole), "seconds": seconds}
+    token = _TOKEN
+    if point["form"] == "step":
+      token += 2 * _state_bytes(point, mechanism) / _RATE
+    seconds = (planned["seconds"] or 0.0) + token * point["length"]
+    planned |= {"key": points.key(point, whole), "seconds": seconds / _CALLS}
+    return planned
 
   def measure(
       self, point: kernel.Point, replicate: int, settings: kernel.Settings
@@ -120,6 +127,16 @@ class Target(kernel.Target):
 def _compared(point: Mapping[str, Any]) -> str:
   """What points that are compared with the same rows have in common."""
   return json.dumps({**point, "form": None, "chunk": None}, sort_keys=True)
+
+
+def _state_bytes(point: kernel.Point, mechanism: catalogue.Mechanism) -> int:
+  """Size of the state that the steps of a point rewrite."""
+  sizes = [point[name] for name in ("batch", "heads", "width", "value_width")]
+  start = functools.partial(
+      mechanism.init, capacity=point["length"], dtype=point["dtype"]
+  )
+  state = jax.eval_shape(lambda: start(*sizes))
+  return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
 
 
 def _definition(mechanism: catalogue.Mechanism) -> str:

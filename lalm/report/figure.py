@@ -5,29 +5,22 @@ time; right of a panel stands the exponent of each law. The same records and
 library versions give the same bytes.
 """
 
-import contextlib
-import io
 import math
 import re
 import textwrap
-from typing import Any, Iterator, Mapping, Sequence
+from typing import Any, Mapping, Sequence
 
-import matplotlib
 from matplotlib import axes as mpl_axes
 from matplotlib import figure as mpl_figure
 from matplotlib import lines as mpl_lines
 from matplotlib import ticker
 from matplotlib.backends import backend_agg
 
-from lalm.report import captions, laws, layout, margins, panels, scales, style
+from lalm.report import captions, laws, layout, margins, panels, rendering
+from lalm.report import scales, style
 from lalm.report.results import Curve, Group
 
-FORMATS = ("svg", "pdf", "png")
-_METADATA: dict[str, dict[str, Any]] = {
-    "svg": {"Date": None, "Creator": None},
-    "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
-    "png": {"Software": None},
-}
+FORMATS = rendering.FORMATS
 _LABELS = {
     "time": "time per call",
     "memory": "peak memory",
@@ -39,14 +32,8 @@ _CHARACTER = 0.0495  # inches of a character of the caption, on average
 
 def render(group: Group, environment: Mapping[str, Any]) -> dict[str, bytes]:
   """The figure of one group as the bytes of each of `FORMATS`."""
-  found = {}
-  with _settings():
-    drawn = draw(group, environment)
-    for name in FORMATS:
-      stream = io.BytesIO()
-      drawn.savefig(stream, format=name, metadata=_METADATA[name])
-      found[name] = stream.getvalue()
-  return found
+  with rendering.settings():
+    return rendering.written(draw(group, environment))
 
 
 def draw(group: Group, environment: Mapping[str, Any]) -> mpl_figure.Figure:
@@ -84,15 +71,6 @@ def draw(group: Group, environment: Mapping[str, Any]) -> mpl_figure.Figure:
       linespacing=_LINE * 72 / 6.5 / 1.165,
   )
   return figure
-
-
-@contextlib.contextmanager
-def _settings() -> Iterator[None]:
-  """matplotlib's own defaults and ours, none of the user's."""
-  own: Any = dict(matplotlib.rcParamsDefault) | style.SETTINGS
-  own.pop("backend", None)  # the canvas is chosen here, not by the process
-  with matplotlib.rc_context(own):
-    yield
 
 
 def _panel(

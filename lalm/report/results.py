@@ -13,7 +13,7 @@ from lalm import store
 from lalm.scaling import reading
 
 # Experiments with tables of their own.
-LAWLESS = ("peer_comparison", "step_floor")
+LAWLESS = ("peer_comparison", "step_floor", "attention_error", "form_error")
 PASSES = ("forward", "forward_backward")
 
 

@@ -19,6 +19,7 @@ from lalm.report import (
     margins,
     panels,
     points,
+    rendering,
     results,
     scales,
     style,
@@ -41,7 +42,7 @@ MANY = [(m, f) for m in MECHANISMS for f in ("parallel", "chunkwise", "step")]
 def drawn(records, fits=(), crossovers=()):
   """(group, figure) of records of one machine and setting."""
   (group,) = results.grouped(records, fits, crossovers)
-  with figure._settings():
+  with rendering.settings():
     image = figure.draw(group, {"machine": synthetic.MACHINE, "cores": 2})
     image.canvas.draw()
   return group, image
