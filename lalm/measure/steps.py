@@ -74,14 +74,17 @@ def scan(mechanism: catalogue.Mechanism) -> contract.Form:
       }
       q, k, v = (now.pop(name) for name in "qkv")
       out, state = step(q, k, v, state=state, **now)
-      return state, out[:, 0]
+      return state, out[:, 0].astype(wide)
 
+    # XLA on CPUs converts a whole array of bfloat16 to write a row of it.
+    wide = contract.accumulator(v.dtype)
     batch, length, heads, width = q.shape  # H = G
     state = mechanism.init(
         batch, heads, width, v.shape[-1], capacity=length, dtype=v.dtype
     )
     state, out = lax.scan(one, state, jnp.arange(length))
-    return contract.Result(jnp.moveaxis(out, 0, 1), state)
+    out = jnp.moveaxis(out, 0, 1).astype(v.dtype)
+    return contract.Result(out, state)
 
   return steps
 
