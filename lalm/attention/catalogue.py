@@ -114,6 +114,11 @@ def _features(
       maps=maps,
       laws=_laws(normalize),
       start=start,
+      rows=functools.partial(
+          reference.feature_rows,
+          phi=variants.in_float64(make),
+          normalize=normalize,
+      ),
   )
 
 

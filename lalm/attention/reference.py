@@ -3,9 +3,12 @@
 The gate of every timing compares with these; they are for one head.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
+_KEYS = 4096  # whose features are there at once
 
 
 def softmax_rows(
@@ -161,3 +164,38 @@ def linear_rows(
   if causal:
     score = np.where(np.arange(len(k)) <= np.asarray(rows)[:, None], score, 0)
   return score @ v / score.sum(axis=-1, keepdims=True)
+
+
+def feature_rows(
+    q: np.ndarray,
+    k: np.ndarray,
+    v: np.ndarray,
+    rows: np.ndarray,
+    *,
+    causal: bool,
+    phi: Callable[[np.ndarray], np.ndarray],
+    normalize: bool,
+) -> np.ndarray:
+  """Linear attention of single rows, from the sums it abbreviates.
+
+  Args:
+    q: `[T, K]`.
+    k: `[S, K]`.
+    v: `[S, V]`.
+    rows: `[R]` positions of queries.
+    causal: whether a row sees keys up to itself only.
+    phi: feature map of float64 arrays.
+    normalize: whether a row is divided by the sum of its scores.
+  """
+  of_rows, rows = phi(q[rows]), np.asarray(rows)[:, None]
+  out, total = np.zeros((len(rows), v.shape[-1])), np.zeros((len(rows), 1))
+  for start in range(0, len(k), _KEYS):
+    part = slice(start, start + _KEYS)
+    score = of_rows @ phi(k[part]).T
+    if causal:
+      score = np.where(np.arange(len(k))[part] <= rows, score, 0)
+    out += score @ v[part]
+    total += score.sum(axis=-1, keepdims=True)
+  if not normalize:
+    return out
+  return np.divide(out, total, out=np.zeros_like(out), where=total != 0)

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from lalm import shapes
 from lalm.attention import contract
@@ -30,6 +31,20 @@ def hedgehog_features(width: int) -> jax.tree_util.Partial:
   """Returns Hedgehog's map before it is trained, W = 1."""
   with jax.ensure_compile_time_eval():
     return features.hedgehog(jnp.eye(width, dtype=jnp.float32))
+
+
+def in_float64(make: Callable[[int], Any]) -> Callable[[np.ndarray], Any]:
+  """Returns the map of features of NumPy arrays in float64.
+
+  Args:
+    make: K -> feature map.
+  """
+
+  def features_of(x: np.ndarray) -> np.ndarray:
+    with jax.enable_x64(True):
+      return np.asarray(make(x.shape[-1])(jnp.asarray(x, jnp.float64)))
+
+  return features_of
 
 
 def with_features(

@@ -147,11 +147,6 @@ class Target(kernel.Target):
       seed: Sequence[int],
   ) -> error.Verdict:
     length, out = point["length"], np.asarray(ready.run()[0])
-    if "recurrent" in mechanism.forms and mechanism.rows is None:
-      # As good a definition, without a matrix of all tokens.
-      mechanism = dataclasses.replace(
-          mechanism, definition=mechanism.forms["recurrent"]
-      )
     return error.check_forward(
         out,
         ready.inputs,

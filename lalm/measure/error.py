@@ -61,17 +61,41 @@ def relative_rms(found: np.ndarray, expected: np.ndarray) -> float:
   return difference / size if size else difference
 
 
-def _rows_apart(found: np.ndarray, expected: np.ndarray) -> float:
-  """The larger error of early and of late rows, [heads, rows, V].
+class Sample(NamedTuple):
+  """Rows of an output beside those of the definition.
 
   Late rows of a causal mechanism are averages of many values and small: beside
-  the first ones an error in them would not be seen. As rounding takes a larger
-  share of them, theirs counts by half.
+  the first ones an error in them would not be seen, so both are told apart. As
+  rounding takes a larger share of late ones, the gate counts theirs by half.
+
+  Attributes:
+    pairs: batch and head, [P, 2].
+    rows: their positions, ascending, [P, R].
+    found: [P, R, V] float64.
+    expected: [P, R, V] float64.
   """
-  middle = (found.shape[1] + 1) // 2
-  early = relative_rms(found[:, :middle], expected[:, :middle])
-  late = relative_rms(found[:, middle:], expected[:, middle:])
-  return float(np.maximum(early, late / 2))
+
+  pairs: np.ndarray
+  rows: np.ndarray
+  found: np.ndarray
+  expected: np.ndarray
+
+  @property
+  def early(self) -> float:
+    """Relative error of the first half of the rows."""
+    return self._of(slice(self._middle))
+
+  @property
+  def late(self) -> float:
+    """Relative error of the others, 0 without any."""
+    return self._of(slice(self._middle, None))
+
+  @property
+  def _middle(self) -> int:
+    return (self.found.shape[1] + 1) // 2
+
+  def _of(self, part: slice) -> float:
+    return relative_rms(self.found[:, part], self.expected[:, part])
 
 
 def verdict(kind: str, relative: float, tolerance: float) -> Verdict:
@@ -216,32 +240,68 @@ def check_forward(
     The verdict on those rows; else on 64, or on all where there are fewer.
   """
   q, k, v = inputs[:3]
-  generator = np.random.default_rng(seed)
   tolerance = tolerances.forward(q.dtype.name, k.shape[1], device)
   bad = _not_finite({"out": out}, "rows", tolerance)
   if bad:
     return bad
-  asked = rows
-  queries = q.shape[1] if asked is None else len(asked)
+  queries = q.shape[1] if rows is None else len(rows)
   expected_shape = (q.shape[0], queries, q.shape[2], v.shape[-1])
   if out.shape != expected_shape:
     reason = f"out: expected shape {expected_shape}, got {out.shape}"
     return Verdict("wrong", "rows", None, tolerance, reason)
+  drawn = sample(
+      out,
+      inputs,
+      reference,
+      causal=causal,
+      seed=seed,
+      layouts=layouts,
+      rows=rows,
+  )
+  relative = float(np.maximum(drawn.early, drawn.late / 2))
+  return verdict("rows", relative, tolerance)
+
+
+def sample(
+    out: np.ndarray,
+    inputs: Sequence[np.ndarray],
+    reference: Reference,
+    *,
+    causal: bool,
+    seed: int | Sequence[int],
+    layouts: Mapping[str, str] = _LAYOUTS,
+    count: int = ROWS,
+    rows: np.ndarray | None = None,
+) -> Sample:
+  """Draws rows of an output and evaluates the definition there.
+
+  Args:
+    out: [B, T, H, V], or [B, R, H, V] of `rows`.
+    inputs: as in `check_forward`.
+    reference: the definition's rows of one head.
+    causal: whether query t sees the keys up to t only.
+    seed: of the rows and heads.
+    layouts: name -> letters of the axes of each of `inputs`.
+    count: rows, shared by up to four heads.
+    rows: as in `check_forward`; then none are drawn.
+  """
+  q, k = inputs[:2]
+  generator = np.random.default_rng(seed)
   pairs, group = _heads(generator, q), q.shape[2] // k.shape[-2]
-  if asked is not None:
+  if rows is not None:
     pairs = pairs[:1]
-  found, expected = [], []
+  positions, found, expected = [], [], []
   for batch, head in pairs:
-    rows = asked
-    if rows is None:
-      rows = _rows(generator, q.shape[1], ROWS // len(pairs))
+    at = rows
+    if at is None:
+      at = _rows(generator, q.shape[1], count // len(pairs))
     where = _Head(batch, head, group)
     single = [where.part(*both) for both in zip(inputs, layouts.values())]
     own = where.part(out, "BTHV")
-    found.append(own if asked is not None else own[rows])
-    expected.append(_definition(reference, single, rows, causal))
-  relative = _rows_apart(np.stack(found), np.stack(expected))
-  return verdict("rows", relative, tolerance)
+    positions.append(at)
+    found.append(own[at] if rows is None else own)
+    expected.append(_definition(reference, single, at, causal))
+  return Sample(pairs, *map(np.stack, (positions, found, expected)))
 
 
 class Probe(NamedTuple):

@@ -78,13 +78,18 @@ def scan(mechanism: catalogue.Mechanism) -> contract.Form:
       }
       q, k, v = (now.pop(name) for name in "qkv")
       out, state = step(q, k, v, state=state, **now)
-      return state, out[:, 0]
+      return state, out[:, 0].astype(wide)
 
+    # XLA on CPUs converts a whole array of bfloat16 to write a row of it.
+    wide = contract.accumulator(v.dtype)
     batch, length, heads, width = q.shape  # H = G
     if state is None:
-      state = mechanism.init(batch, heads, width, v.shape[-1], dtype=v.dtype)
+      state = mechanism.init(
+          batch, heads, width, v.shape[-1], capacity=length, dtype=v.dtype
+      )
     state, out = lax.scan(one, state, jnp.arange(length))
-    return contract.Result(jnp.moveaxis(out, 0, 1), state)
+    out = jnp.moveaxis(out, 0, 1).astype(v.dtype)
+    return contract.Result(out, state)
 
   return steps
 
@@ -146,7 +151,8 @@ def _floors(point: Mapping[str, Any], budget: float) -> dict[str, Any]:
 def _state(mechanism: catalogue.Mechanism, point: Mapping[str, Any]) -> Any:
   """The state before the first token of a point."""
   sizes = (point[n] for n in ("batch", "heads", "width", "value_width"))
-  return mechanism.init(*sizes, dtype=point["dtype"])
+  kept = {"capacity": point["length"], "dtype": point["dtype"]}
+  return mechanism.init(*sizes, **kept)
 
 
 def _scaling(state: Any, times: int) -> Callable[[], Any]:

@@ -96,8 +96,12 @@ def settings(
   return sorted(groups.values(), key=started, reverse=True)
 
 
-def place(records: Sequence[Record], environment: Mapping[str, Any]) -> str:
-  """What was measured where: device, versions, sizes."""
+def place(
+    records: Sequence[Record],
+    environment: Mapping[str, Any],
+    dtype: bool = True,
+) -> str:
+  """What was measured where: device, versions, sizes, and dtype if wanted."""
   versions: dict[str, str] = {}
   for record in records:
     versions.update(record.get("versions") or {})
@@ -105,8 +109,8 @@ def place(records: Sequence[Record], environment: Mapping[str, Any]) -> str:
   point = records[0]["point"]
   return (
       f"{environment.get('slug', environment.get('device', 'device'))};"
-      f" {used}; B={point['batch']}, H={point['heads']}, d={point['width']},"
-      f" {point['dtype']}"
+      f" {used}; B={point['batch']}, H={point['heads']}, d={point['width']}"
+      + (f", {point['dtype']}" if dtype else "")
   )
 
 

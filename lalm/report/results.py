@@ -14,7 +14,9 @@ from lalm.scaling import reading
 
 # Experiments with tables of their own.
 LAWLESS = (
+    "attention_error",
     "block_structure",
+    "form_error",
     "generation_time",
     "peer_comparison",
     "step_floor",

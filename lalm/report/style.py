@@ -12,7 +12,7 @@ INK = "#222222"
 GUIDE = "#8a8a8a"
 WIDTH = 7.2  # inches: two columns of a paper
 
-_COLOURS = (
+COLOURS = (
     "#0072B2",  # blue
     "#D55E00",  # vermillion
     "#009E73",  # bluish green
@@ -32,7 +32,7 @@ FAMILIES = {
     "features": "#0072B2",
     "other": GUIDE,
 }
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">", "p", "h")
 _LINES = ("-", (0, (5, 1.5)), (0, (5, 1.5, 1, 1.5)))
 
 # What is not named here is matplotlib's own default, never the user's file.
@@ -79,9 +79,9 @@ def looks(curves: Sequence[Curve]) -> dict[Curve, Look]:
   """A look for each curve; no two alike among the first 77."""
   return {
       curve: Look(
-          _COLOURS[i % len(_COLOURS)],
-          _MARKERS[i % len(_MARKERS)],
-          _LINES[i // len(_COLOURS) % len(_LINES)],
+          COLOURS[i % len(COLOURS)],
+          MARKERS[i % len(MARKERS)],
+          _LINES[i // len(COLOURS) % len(_LINES)],
       )
       for i, curve in enumerate(curves)
   }

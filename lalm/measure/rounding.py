@@ -1,0 +1,150 @@
+"""How far is each form from its mechanism's definition in float64?
+
+A `step` is a compiled scan of steps. What the gate of a timing refuses is a
+measurement here.
+"""
+
+import dataclasses
+import functools
+import inspect
+import json
+from typing import Any, Mapping
+
+import jax
+import numpy as np
+
+from lalm.attention import catalogue
+from lalm.measure import error
+from lalm.measure import kernel
+from lalm.measure import points
+from lalm.measure import steps
+from lalm.measure import tolerances
+
+# For the plan: seconds a token of a scan and of its definition takes, and bytes
+# a second of a state that each step rewrites. Both are more than products take.
+_TOKEN = 2e-5
+_RATE = 5e9
+# A sweep allows for as many calls as a timing takes; here it is one.
+_CALLS = 5
+
+names = catalogue.names
+
+
+def get(name: str) -> catalogue.Mechanism:
+  """Returns a mechanism of which every form is swept, and its step scanned.
+
+  Raises:
+    ValueError: there is no such mechanism.
+  """
+  mechanism = catalogue.get(name)
+  forms = dict(mechanism.forms)
+  if "step" in forms:
+    forms["step"] = steps.scan(mechanism)
+  return dataclasses.replace(
+      mechanism, forms=forms, featured=tuple(forms), laws={}
+  )
+
+
+class Target(kernel.Target):
+  """Plans points and measures rounding errors; nothing is timed."""
+
+  def __init__(self) -> None:
+    super().__init__(get)
+    self._rows: dict[Any, np.ndarray] = {}
+
+  def environment(self) -> dict[str, Any]:
+    """The environment, without ceilings, of which nothing here is a share."""
+    return self.surroundings()
+
+  def plan(
+      self, point: kernel.Point, settings: kernel.Settings
+  ) -> dict[str, Any]:
+    """As of attention, under a key that is of the definition too."""
+    planned = super().plan(point, settings)
+    mechanism = get(point["mechanism"])
+    whole = points.Text(planned["key"], _definition(mechanism))
+    token = _TOKEN
+    if point["form"] == "step":
+      token += 2 * _state_bytes(point, mechanism) / _RATE
+    seconds = (planned["seconds"] or 0.0) + token * point["length"]
+    planned |= {"key": points.key(point, whole), "seconds": seconds / _CALLS}
+    return planned
+
+  def measure(
+      self, point: kernel.Point, replicate: int, settings: kernel.Settings
+  ) -> dict[str, Any]:
+    """The record of one point; replicates are of other rows."""
+    kernel.use_cache(settings.get("cache"))
+    mechanism = get(point["mechanism"])
+    key = self.plan(point, settings)["key"]
+    record = kernel.identity(point, replicate, key)
+    record["transition"] = mechanism.transition
+    with kernel.precision(point):
+      program = points.program(point, mechanism)
+      arrays = points.inputs(point, mechanism)
+      out = np.asarray(program.function(*arrays))
+    bad = out.size - np.count_nonzero(np.isfinite(out.astype(np.float32)))
+    if bad:
+      reason = f"out: {bad} of {out.size} values are not finite"
+      return {**record, "status": "not_finite", "reason": reason}
+    sample = error.sample(
+        out,
+        arrays,
+        functools.partial(self._reference, mechanism, _compared(point)),
+        layouts=mechanism.layouts,
+        causal=point["causal"],
+        seed=[point["seed"], replicate],
+    )
+    tolerance = tolerances.forward(
+        point["dtype"], point["length"], jax.default_backend()
+    )
+    relative = float(np.maximum(sample.early, sample.late / 2))
+    found = {
+        "relative": relative,
+        "early": sample.early,
+        "late": sample.late,
+        "tolerance": tolerance,
+        "within": relative <= tolerance,
+    }
+    return {**record, "distance": found, "status": "ok", "reason": ""}
+
+  def _reference(
+      self,
+      mechanism: catalogue.Mechanism,
+      compared: str,
+      q: Any,
+      *rest: Any,
+      causal: bool,
+  ) -> np.ndarray:
+    """The definition's rows, evaluated once for all forms of a head."""
+    place = (compared, np.asarray(q).tobytes()[:256], rest[-1].tobytes())
+    if place not in self._rows:
+      found = kernel.reference(mechanism)(q, *rest, causal=causal)
+      self._rows[place] = found
+    return self._rows[place]
+
+
+def _compared(point: Mapping[str, Any]) -> str:
+  """What points that are compared with the same rows have in common."""
+  return json.dumps({**point, "form": None, "chunk": None}, sort_keys=True)
+
+
+def _state_bytes(point: kernel.Point, mechanism: catalogue.Mechanism) -> int:
+  """Size of the state that the steps of a point rewrite."""
+  sizes = [point[name] for name in ("batch", "heads", "width", "value_width")]
+  start = functools.partial(
+      mechanism.init, capacity=point["length"], dtype=point["dtype"]
+  )
+  state = jax.eval_shape(lambda: start(*sizes))
+  return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
+
+
+def _definition(mechanism: catalogue.Mechanism) -> str:
+  """Text that changes with what a form is compared to."""
+  rows = mechanism.rows or mechanism.definition
+  while hasattr(rows, "func"):  # of partial
+    rows = rows.func
+  return inspect.getsource(inspect.unwrap(rows))
+
+
+TARGET = Target()

@@ -1,0 +1,153 @@
+"""The table of rounding errors: of each form, a column for each length."""
+
+from typing import Any, Iterable, Mapping, NamedTuple
+
+from lalm import units
+from lalm.report import medians
+from lalm.scaling import reading
+
+EXPERIMENT = "form_error"
+Record = Mapping[str, Any]
+OWN = ("mechanism", "form", "dtype", "length")  # fields of a series
+
+
+class Series(NamedTuple):
+  """A form in one dtype.
+
+  Attributes:
+    mechanism: its name.
+    form: of the mechanism.
+    dtype: of its inputs.
+    records: length -> what was measured; of several workers the farthest.
+    remarks: length -> why nothing was measured.
+  """
+
+  mechanism: str
+  form: str
+  dtype: str
+  records: dict[int, Record]
+  remarks: dict[int, str]
+
+  @property
+  def name(self) -> str:
+    """`softmax.blockwise`; a user's `package.module:NAME` gives `NAME`."""
+    return f"{self.mechanism.rpartition(':')[2]}.{self.form}"
+
+
+def series(records: Iterable[Record]) -> list[Series]:
+  """Returns the series of one setting, by mechanism, form and dtype.
+
+  Args:
+    records: of one setting on one device.
+  """
+  members: dict[tuple[str, str, str], dict[int, list[Record]]] = {}
+  for record in records:
+    point = record["point"]
+    whose = point["mechanism"], point["form"], point["dtype"]
+    lengths = members.setdefault(whose, {})
+    lengths.setdefault(point["length"], []).append(record)
+  found = []
+  for whose, lengths in sorted(members.items()):
+    own: dict[int, Record] = {}
+    remarks = {}
+    for length in sorted(lengths):
+      newest = list(reading.newest(lengths[length]).values())
+      if newest:
+        own[length] = max(newest, key=relative)
+      else:
+        remark = medians.remark(lengths[length])
+        remarks[length] = remark or "not measured"
+    found.append(Series(*whose, own, remarks))
+  return found
+
+
+def relative(record: Record) -> float:
+  """The distance that the gate of a timing compares with its tolerance."""
+  return record["distance"]["relative"]
+
+
+def settings(
+    records: Iterable[Record], but: tuple[str, ...] = OWN
+) -> list[list[Record]]:
+  """Returns the experiment's records by machine and setting, newest first.
+
+  Args:
+    records: of one device's folder.
+    but: fields of a point that a setting is not told by.
+  """
+  common = lambda point: {**point, **dict.fromkeys((*but, "chunk"))}
+  return medians.settings(records, EXPERIMENT, common)
+
+
+def tables(records: Iterable[Record], environment: Mapping[str, Any]) -> str:
+  """Returns a table for each setting as Markdown, the newest first.
+
+  Args:
+    records: of one device's folder; those of other experiments are left out.
+    environment: of that folder.
+  """
+  return "\n".join(
+      _markdown(own, environment) for own in settings(list(records))
+  )
+
+
+def _markdown(records: list[Record], environment: Mapping[str, Any]) -> str:
+  found = series(records)
+  lengths = sorted({n for s in found for n in (*s.records, *s.remarks)})
+  head = ["form", "dtype", *(f"n = {n:,}" for n in lengths)]
+  rows = [
+      [one.name, one.dtype, *(_cell(one.records.get(n)) for n in lengths)]
+      for one in found
+      if one.records
+  ]
+  allowed = [_allowed(found, dtype, lengths) for dtype in _dtypes(found)]
+  reasons: dict[str, list[str]] = {}
+  for one in found:
+    for length, remark in one.remarks.items():
+      place = f"{one.name} {one.dtype} at n = {length:,}"
+      reasons.setdefault(remark, []).append(place)
+  point = records[0]["point"]
+  heading = (
+      f"**{medians.place(records, environment, dtype=False)},"
+      f" {'causal' if point['causal'] else 'full'}; relative distance to the"
+      " definition in float64 on the same inputs: the first half of the rows,"
+      " or half of the other's, whichever is larger**"
+  )
+  notes = [f"- {'; '.join(where)}: {why}" for why, where in reasons.items()]
+  table = medians.table(head, [*rows, *allowed], words=2)
+  star = "- \\*: beyond the tolerance, with which no form is ever timed"
+  return "\n".join([heading, "", *table, "", star, *notes, ""])
+
+
+def _dtypes(found: Iterable[Series]) -> list[str]:
+  return sorted({one.dtype for one in found if one.records})
+
+
+def _allowed(
+    found: Iterable[Series], dtype: str, lengths: Iterable[int]
+) -> list[str]:
+  """A line of tolerances."""
+  known = tolerances(one for one in found if one.dtype == dtype)
+  cells = [f"{known[n]:.2g}" if n in known else "" for n in lengths]
+  return ["tolerance", dtype, *cells]
+
+
+def tolerances(found: Iterable[Series]) -> dict[int, float]:
+  """Returns length -> the tolerance of the gate.
+
+  Args:
+    found: series of one dtype.
+  """
+  known = {
+      length: record["distance"]["tolerance"]
+      for one in found
+      for length, record in one.records.items()
+  }
+  return {length: known[length] for length in sorted(known)}
+
+
+def _cell(record: Record | None) -> str:
+  if record is None:
+    return units.MISSING
+  star = "" if record["distance"]["within"] else " \\*"
+  return f"{relative(record):.2g}{star}"
