@@ -8,7 +8,7 @@ def get_config() -> config_dict.ConfigDict:
   config = config_dict.ConfigDict()
   config.mechanisms = ("all",)
   config.forms = ()
-  config.budgets = (4, 16, 64, 256, 1024)
+  config.budgets = (4, 16, 64, 256, 512, 1024)
   # The variance of FAVOR+ grows like exp(|x + y|^2) of scaled queries and keys,
   # here of norm sqrt(sharpness) K^(1/4): a narrow head, as in Performer's
   # Figure 4, and weak logits beside those of the text.

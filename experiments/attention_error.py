@@ -1,4 +1,4 @@
-"""How far from softmax is what stands in for it, and what does a budget buy?
+"""Distance to softmax attention of what stands in for it, for each budget.
 
   python3 -m experiments.attention_error [--config=FILE]
       [--config.FIELD=VALUE] [--out=DIR] [--worker=i/n] [--dry_run] [--help]

@@ -1,4 +1,4 @@
-"""How far from its definition in float64 is every form, and does it grow?
+"""Distance of every form to its definition in float64, as sequences grow.
 
   python3 -m experiments.form_error [--config=FILE]
       [--config.FIELD=VALUE] [--out=DIR] [--worker=i/n] [--dry_run] [--help]

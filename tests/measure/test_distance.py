@@ -161,10 +161,14 @@ def test_right_angles_lower_what_theory_expects_of_the_kernel():
   assert known[1]["output"] == known[0]["output"]  # of independent features
 
 
-def test_without_a_budget_it_is_the_mechanisms_own():
-  assert _measured(mechanism="performer", budget=0)["budget"] == 32
-  assert _measured(mechanism="linformer", budget=0)["budget"] == 12
-  assert _measured(mechanism="window", budget=0)["budget"] == 256
+@pytest.mark.parametrize(
+    ("mechanism", "own"),
+    (("performer", 32), ("linformer", 12), ("nystromformer", 48), ("lsh", 128)),
+)
+def test_without_a_budget_it_is_the_mechanisms_own(mechanism, own):
+  (form,) = approximations.get(mechanism).forms
+  point = {**_POINT, "mechanism": mechanism, "form": form, "budget": 0}
+  assert distance.program(point).budget == own
 
 
 @pytest.mark.parametrize(
@@ -201,11 +205,13 @@ def test_an_output_that_is_not_finite_says_so():
 
 def test_a_key_is_of_the_program_and_of_what_it_is_beside(monkeypatch):
   monkeypatch.setattr(environment, "fingerprint", lambda: "here")
+  others = ({"budget": 8}, {"sharpness": 1.0})
   key = lambda **fields: distance.Target().plan(
       {**_POINT, **fields}, _SETTINGS
   )["key"]
-  assert key() == key()
-  assert len({key(), key(budget=8), key(sharpness=1.0)}) == 3
-  before = key()
+  window = {"mechanism": "window"}  # quick to lower
+  before = key(**window)
+  assert key(**window) == before
+  assert len({before, *(key(**window, **f) for f in others)}) == 3
   monkeypatch.setattr(distance, "_SOURCES", distance._SOURCES[:1])
-  assert key() != before
+  assert key(**window) != before

@@ -66,15 +66,21 @@ def test_distances_are_of_inputs_as_they_were_rounded():
 
 def test_what_the_gate_refuses_is_a_measurement(monkeypatch):
   right = catalogue.get("mamba2")
-  wrong = lambda q, k, v, **rest: right.forms["chunkwise"](
-      q, k, v * 1.01, **rest
-  )
+
+  def wrong(q, k, v, **rest):
+    out = right.forms["chunkwise"](q, k, v, **rest).out
+    return out.at[:, 20:].multiply(1.01)
+
   forms = {**right.forms, "chunkwise": wrong}
   off = dataclasses.replace(right, forms=forms)
   monkeypatch.setitem(catalogue._BY_NAME, "mamba2", off)
   record = _measured()
   assert record["status"] == "ok" and not record["distance"]["within"]
-  assert record["distance"]["relative"] == pytest.approx(0.01, rel=1e-3)
+  found = record["distance"]
+  assert found["early"] < 0.01  # the first half of the rows that were drawn
+  assert found["late"] == pytest.approx(0.01, rel=0.02)
+  assert found["relative"] == max(found["early"], found["late"] / 2)
+  assert found["relative"] < found["late"]
 
 
 def test_what_is_not_finite_says_so(monkeypatch):
@@ -101,7 +107,8 @@ def test_the_definition_is_evaluated_once_for_all_forms(monkeypatch):
   assert len(called) == 2  # heads
   target.measure({**_POINT, "seed": 1}, 0, _SETTINGS)
   target.measure(_POINT, 1, _SETTINGS)  # other rows
-  assert len(called) == 6 or _POINT["length"] <= error.ROWS // 2
+  target.measure({**_POINT, "mechanism": "retnet"}, 0, _SETTINGS)
+  assert len(called) == 8
 
 
 def test_every_form_is_swept_and_a_growing_cache_is_dear():
