@@ -38,9 +38,9 @@ _FIELDS = {
 def finish(folder: pathlib.Path) -> None:
   """Writes the table and the figure of a device's folder."""
   # Imported when they are needed: a command line is heard at once.
-  from lalm.report import distances, errors
+  from lalm.report import build, distances
 
-  errors.publish(folder, distances.tables, "distances_figure")
+  build.publish(folder, distances.tables, "errors", "distances_figure")
 
 
 EXPERIMENT = command.Experiment(

@@ -35,9 +35,9 @@ _FIELDS = {
 def finish(folder: pathlib.Path) -> None:
   """Writes table and figure of a device's folder and prints the table."""
   # Imported when it is needed: a command line is heard at once.
-  from lalm.report import blocks
+  from lalm.report import blocks, build
 
-  blocks.publish(folder)
+  build.publish(folder, blocks.tables, "blocks", "blocks_figure")
 
 
 EXPERIMENT = command.Experiment(

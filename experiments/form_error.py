@@ -20,9 +20,9 @@ _ROOT = pathlib.Path(__file__).resolve().parents[1]
 def finish(folder: pathlib.Path) -> None:
   """Writes the table and the figure of a device's folder."""
   # Imported when they are needed: a command line is heard at once.
-  from lalm.report import errors, roundings
+  from lalm.report import build, roundings
 
-  errors.publish(folder, roundings.tables, "roundings_figure")
+  build.publish(folder, roundings.tables, "errors", "roundings_figure")
 
 
 EXPERIMENT = command.Experiment(

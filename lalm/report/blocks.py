@@ -4,14 +4,10 @@ A row is a mechanism, causal or full, at the largest length it was computed at;
 its numbers are medians over the workers, each of which has read another text.
 """
 
-import json
-import pathlib
 import statistics
 from typing import Any, Callable, Iterable, Mapping, NamedTuple, Sequence
 
-from lalm import store
 from lalm import units
-from lalm.report import build
 from lalm.report import growth
 from lalm.report import medians
 from lalm.scaling import reading
@@ -121,22 +117,6 @@ def practical(blocks: Mapping[str, Any]) -> float:
 def effective(blocks: Mapping[str, Any]) -> float:
   """The effective rank of the block at n/2."""
   return blocks["middle"]["effective_rank"]
-
-
-def publish(folder: pathlib.Path) -> None:
-  """Writes the table and the figure of a device's folder; prints the table.
-
-  Without matplotlib a line says why there is no figure.
-  """
-  medians.publish(folder, tables)
-  records = store.load(folder / "records.jsonl").records
-  environment = json.loads((folder / "environment.json").read_text())
-  own = settings(records)
-  if not any(curve.records for curve in curves(own[0] if own else ())):
-    return
-  each = [(own[0], environment)]
-  paths, problem = build.draw(folder, "blocks", "blocks_figure", each)
-  print(problem or f"figure: {paths[0]}")
 
 
 def settings(records: Iterable[Record]) -> list[list[Record]]:

@@ -6,7 +6,7 @@ colour is a family. The same records and library versions give the same bytes.
 """
 
 import math
-from typing import Any, Callable, Mapping, NamedTuple, Sequence
+from typing import Any, Callable, Iterable, Mapping, NamedTuple, Sequence
 
 from matplotlib import axes as mpl_axes
 from matplotlib import figure as mpl_figure
@@ -62,16 +62,24 @@ class _Page(NamedTuple):
 
 
 def render(
-    records: Sequence[Record], environment: Mapping[str, Any]
+    records: Iterable[Record], environment: Mapping[str, Any]
 ) -> dict[str, bytes]:
-  """The figure of one setting as the bytes of each format."""
-  return canvas.render(lambda: draw(records, environment))
+  """The figure of the newest setting in each format; none without a number.
+
+  Args:
+    records: of one device's folder.
+    environment: of that folder.
+  """
+  for own in blocks.settings(records)[:1]:
+    if any(curve.records for curve in blocks.curves(own)):
+      return canvas.render(lambda: draw(own, environment))
+  return {}
 
 
 def draw(
     records: Sequence[Record], environment: Mapping[str, Any]
 ) -> mpl_figure.Figure:
-  """The figure, not yet written; see `render`."""
+  """The figure of one setting, not yet written; see `render`."""
   found = [curve for curve in blocks.curves(records) if curve.records]
   causal = {curve.mechanism for curve in found if curve.causal}
   # Of what can be both, the causal curve stands for the full one.

@@ -3,11 +3,11 @@
 import importlib
 import json
 import pathlib
-from typing import Iterable, NamedTuple
+from typing import Any, Callable, Iterable, Mapping, NamedTuple
 
 from lalm import scaling
 from lalm import store
-from lalm.report import results, tables
+from lalm.report import medians, results, tables
 
 EXTRA = (
     "no figure: matplotlib is not installed; python3 -m pip install"
@@ -68,6 +68,31 @@ def build(folder: str | pathlib.Path) -> Built:
   each = [(group, found.environment) for group in found.groups]
   drawn, problem = draw(found.folder, "scaling", "figure", each)
   return Built(found, (*paths, *drawn), problem)
+
+
+def publish(
+    folder: pathlib.Path,
+    tables_of: Callable[[Iterable[Mapping[str, Any]], Any], str],
+    name: str,
+    module: str,
+) -> None:
+  """Writes `table.md` and one figure of all records; prints the table.
+
+  Without matplotlib a line says that there is no figure; without a measurement
+  there is none to draw.
+
+  Args:
+    folder: has `records.jsonl` and `environment.json`.
+    tables_of: from these to Markdown.
+    name: of the figure's files.
+    module: of `lalm.report`; its `render` makes of records and environment the
+      bytes of each format.
+  """
+  records, environment = medians.publish(folder, tables_of)
+  paths, problem = draw(folder, name, module, [(records, environment)])
+  for line in (problem, *(f"figure: {path}" for path in paths[:1])):
+    if line:
+      print(line)
 
 
 def draw(

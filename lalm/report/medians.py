@@ -15,12 +15,15 @@ Record = Mapping[str, Any]
 
 def publish(
     folder: pathlib.Path, tables: Callable[[Iterable[Record], Any], str]
-) -> None:
+) -> tuple[list[Record], Mapping[str, Any]]:
   """Writes the table of a device's folder and prints it.
 
   Args:
     folder: has `records.jsonl` and `environment.json`.
     tables: from these to Markdown.
+
+  Returns:
+    The records and the environment.
   """
   records = store.load(folder / "records.jsonl").records
   environment = json.loads((folder / "environment.json").read_text())
@@ -28,6 +31,7 @@ def publish(
   store.replace(folder / "table.md", text)
   print(text)
   print(f"table: {folder / 'table.md'}")
+  return records, environment
 
 
 def interval(each: Sequence[float]) -> tuple[float, float] | None:

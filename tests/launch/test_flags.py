@@ -1,5 +1,6 @@
 """What the command line and a config file may say, and what it comes to."""
 
+import importlib
 import pathlib
 import subprocess
 import sys
@@ -9,6 +10,10 @@ import pytest
 from lalm.launch import flags
 from lalm.launch import schema
 from tests.launch import stub_sweep
+
+_ROOT = pathlib.Path(__file__).parents[2]
+_CONFIGS = sorted(path.stem for path in _ROOT.glob("configs/*.py"))
+_EXPERIMENTS = sorted(path.stem for path in _ROOT.glob("experiments/[a-z]*.py"))
 
 
 def test_a_list_may_be_typed_as_text_or_as_a_tuple():
@@ -85,9 +90,18 @@ def test_flags_may_be_given_in_absl_ways(tmp_path):
   )
 
 
-def test_every_field_of_the_committed_configs_is_valid():
-  for file in pathlib.Path("configs").glob("*.py"):
-    schema.settle(flags.load(str(file)))
+@pytest.mark.parametrize("config", _CONFIGS)
+def test_an_experiment_knows_every_field_of_a_committed_config(config):
+  values = flags.load(str(_ROOT / "configs" / f"{config}.py"))
+  refused = {}
+  for name in [config] if config in _EXPERIMENTS else _EXPERIMENTS:
+    module = importlib.import_module(f"experiments.{name}")
+    try:
+      schema.settle(values, module.EXPERIMENT.all_fields)
+      return
+    except schema.UsageError as error:
+      refused[name] = str(error)
+  pytest.fail(f"{config}: {refused}")
 
 
 def test_an_experiment_may_have_fields_of_its_own():

@@ -1,8 +1,6 @@
 """The table and the figure of blocks say what the records say."""
 
 import json
-import subprocess
-import sys
 
 from matplotlib import figure as mpl_figure
 import pytest
@@ -165,7 +163,7 @@ def fixture_folder(tmp_path):
 
 
 def test_a_folder_gets_table_and_figure_and_the_readme_both(folder, capsys):
-  blocks.publish(folder)
+  build.publish(folder, blocks.tables, "blocks", "blocks_figure")
   assert "table: " in capsys.readouterr().out
   assert (folder / "figures" / "blocks.pdf").read_bytes().startswith(b"%PDF")
   root = folder.parents[2]
@@ -174,20 +172,3 @@ def test_a_folder_gets_table_and_figure_and_the_readme_both(folder, capsys):
   assert text.startswith("![") and link in text and "| linear | F = 2" in text
   with pytest.raises(results.Missing, match="has no laws but its own table"):
     results.check(folder)
-
-
-def test_without_matplotlib_a_line_says_so(folder):
-  program = (
-      "import pathlib, sys; sys.modules['matplotlib'] = None\n"
-      "from lalm.report import blocks\n"
-      "blocks.publish(pathlib.Path(sys.argv[1]))\n"
-      "assert 'jax' not in sys.modules\n"
-  )
-  done = subprocess.run(
-      [sys.executable, "-c", program, str(folder)],
-      capture_output=True,
-      text=True,
-      check=True,
-  )
-  assert done.stdout.splitlines()[-1] == build.EXTRA
-  assert (folder / "table.md").is_file() and not (folder / "figures").exists()

@@ -142,3 +142,58 @@ def test_the_report_loads_neither_jax_nor_matplotlib_before_it_draws():
       "assert not {'jax', 'jaxlib'} & set(sys.modules)\n",
   )
   assert done.returncode == 0, done.stderr
+
+
+def _table(records, environment):
+  return f"{len(records)} records of {environment['slug']}\n"
+
+
+def _sheet(tmp_path):
+  folder = small(tmp_path)
+  (folder / "environment.json").write_text('{"slug": "cpu-test"}')
+  return folder
+
+
+def test_a_table_and_one_figure_of_all_records_are_written(
+    tmp_path, monkeypatch, capsys
+):
+  folder = _sheet(tmp_path)
+
+  class Drawing:
+
+    @staticmethod
+    def render(records, environment):
+      assert (len(records), environment["slug"]) == (8, "cpu-test")
+      return {"svg": b"drawn", "pdf": b"too"}
+
+  monkeypatch.setitem(sys.modules, "lalm.report.drawing", Drawing)
+  build.publish(folder, _table, "drawn", "drawing")
+  assert (folder / "table.md").read_text() == "8 records of cpu-test\n"
+  assert (folder / "figures" / "drawn.svg").read_bytes() == b"drawn"
+  figure = folder / "figures" / "drawn.svg"
+  assert capsys.readouterr().out.splitlines()[-1] == f"figure: {figure}"
+
+
+def test_a_table_needs_no_matplotlib(tmp_path):
+  folder = _sheet(tmp_path)
+  program = (
+      "import pathlib, sys; sys.modules['matplotlib'] = None\n"
+      "from lalm.report import blocks, build\n"
+      "folder = pathlib.Path(sys.argv[1])\n"
+      "build.publish(folder, blocks.tables, 'blocks', 'blocks_figure')\n"
+      "assert 'jax' not in sys.modules\n"
+  )
+  done = subprocess.run(
+      [sys.executable, "-c", program, str(folder)],
+      capture_output=True,
+      text=True,
+      check=True,
+  )
+  assert done.stdout.splitlines()[-1] == build.EXTRA
+  assert (folder / "table.md").is_file() and not (folder / "figures").exists()
+
+
+def test_a_figure_that_is_no_module_fails(tmp_path):
+  folder = _sheet(tmp_path)
+  with pytest.raises(ModuleNotFoundError, match="no_such_module"):
+    build.publish(folder, _table, "drawn", "no_such_module")

@@ -2,9 +2,9 @@
 
 import pytest
 
+from lalm.report import canvas
 from lalm.report import distances
 from lalm.report import distances_figure
-from lalm.report import rendering
 
 _ENVIRONMENT = {"slug": "cpu-test"}
 
@@ -87,7 +87,7 @@ def test_full_and_causal_have_tables_of_their_own_and_panels_of_one_figure():
 def _axes(records):
   drawn = []
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(rendering, "written", lambda f: drawn.append(f) or {})
+    patch.setattr(canvas, "render", lambda draw: drawn.append(draw()) or {})
     distances_figure.render(records, _ENVIRONMENT)
   return drawn[0].axes
 
@@ -131,7 +131,7 @@ def test_positions_are_the_middles_of_their_rows():
 
 def test_the_same_records_give_the_same_bytes_and_none_give_none():
   found = [distances_figure.render(_sweep(), _ENVIRONMENT) for _ in range(2)]
-  assert found[0] == found[1] and tuple(found[0]) == rendering.FORMATS
+  assert found[0] == found[1] and tuple(found[0]) == canvas.FORMATS
   assert not distances_figure.render([], _ENVIRONMENT)
   failed = [_record(0, status="crashed")]
   assert not distances_figure.render(failed, _ENVIRONMENT)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lalm.report import rendering
+from lalm.report import canvas
 from lalm.report import roundings
 from lalm.report import roundings_figure
 
@@ -65,7 +65,7 @@ def test_what_was_not_measured_says_why():
 def _axes(records):
   drawn = []
   with pytest.MonkeyPatch.context() as patch:
-    patch.setattr(rendering, "written", lambda f: drawn.append(f) or {})
+    patch.setattr(canvas, "render", lambda draw: drawn.append(draw()) or {})
     roundings_figure.render(records, _ENVIRONMENT)
   return drawn[0].axes
 
@@ -96,7 +96,7 @@ def test_a_panel_is_a_family_in_a_dtype():
 
 def test_the_same_records_give_the_same_bytes_and_none_give_none():
   found = [roundings_figure.render(_sweep(), _ENVIRONMENT) for _ in range(2)]
-  assert found[0] == found[1] and tuple(found[0]) == rendering.FORMATS
+  assert found[0] == found[1] and tuple(found[0]) == canvas.FORMATS
   assert not roundings_figure.render([], _ENVIRONMENT)
   failed = [_record(0, status="crashed")]
   assert not roundings_figure.render(failed, _ENVIRONMENT)
