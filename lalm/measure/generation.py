@@ -177,6 +177,7 @@ def _prefixes(
     jax.block_until_ready(call())
     if point["form"] == "whole":
       timed = timing.measure(call, budget=0.0)  # as few calls as will do
+      jax.clear_caches()  # a process has room for some hundreds of programs
     else:
       timed = timing.measure(call, budget=budget / NODES)
     each.append(statistics.median(timed.seconds))

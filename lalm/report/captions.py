@@ -23,7 +23,7 @@ def text(group: Group, environment: Mapping[str, Any]) -> str:
   if laws.equivalent(group):
     sentences.append(
         "Exponents and slopes of time are in the equivalent length, in which"
-        " the closed-form count of operations is a pure power."
+        " the closed-form count of operations is a pure power, or n log n."
     )
   drawn = [
       item

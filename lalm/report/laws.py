@@ -13,7 +13,8 @@ PASS_NAMES = {"forward": "forward", "forward_backward": "forward+backward"}
 _REASON_WIDTH = 100  # characters of a reason
 _EQUIVALENT = (
     "Exponents of time and operations of a causal form are in the equivalent"
-    " length, in which its closed-form count of operations is a pure power."
+    " length, in which its closed-form count of operations is a pure power, or"
+    " n log n."
 )
 _CEILING = (
     "Share of ceiling: closed-form products (2mnk) per second over the"

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy import optimize
+from scipy import special
 
 from lalm.scaling import cone, intervals
 
@@ -18,6 +19,8 @@ STEP = float(GRID[1] - GRID[0])
 ZOOM, ROUNDS = 21, 8
 # A term that nowhere makes this share of a value is not there.
 NEGLIGIBLE_SHARE = 1e-9
+# Below it n log n is not what a count grows like.
+LEAST_SHARE = 0.01
 
 
 class Terms(NamedTuple):
@@ -65,15 +68,38 @@ def order(lengths: np.ndarray, counts: np.ndarray) -> int:
   return max(1, round(slope / math.log(lengths[-1] / lengths[-2])))
 
 
+def log_linear(lengths: np.ndarray, counts: np.ndarray) -> bool:
+  """Whether counts are n log n with lower terms, of either sign, exactly.
+
+  Args:
+    lengths: [lengths], increasing; fewer than five cannot tell.
+    counts: closed-form operations, [lengths], positive.
+  """
+  n = np.asarray(lengths, float)
+  if len(n) < 5 or n[0] <= 1:
+    return False
+  basis = np.stack([np.ones_like(n), n, n * np.log(n), n**2], axis=1)
+  design = basis / counts[:, None]
+  norm = np.linalg.norm(design, axis=0)
+  weights = np.linalg.lstsq(design / norm, np.ones_like(n), rcond=None)[0]
+  share = design / norm * weights
+  exact = np.abs(share.sum(axis=1) - 1).max() < NEGLIGIBLE_SHARE
+  _, _, logarithmic, square = share[-1]
+  return bool(
+      exact and abs(square) < NEGLIGIBLE_SHARE and logarithmic > LEAST_SHARE
+  )
+
+
 def equivalent_lengths(lengths: np.ndarray, counts: np.ndarray) -> np.ndarray:
-  """Lengths at which a pure power of order k would do the counted work.
+  """Lengths at which n^k, or n log n, would do the counted work.
 
   Args:
     lengths: [lengths], increasing.
     counts: closed-form operations, [lengths], positive and increasing.
 
   Returns:
-    n_max (count / count_max)^(1/k), [lengths].
+    n_max (count / count_max)^(1/k), [lengths], with k the order of the count;
+    m of m log m = n_max log n_max count / count_max where it is n log n.
 
   Raises:
     ValueError: counts are not positive and increasing.
@@ -89,6 +115,9 @@ def equivalent_lengths(lengths: np.ndarray, counts: np.ndarray) -> np.ndarray:
   if len(lengths) < 2:
     return lengths
   share = counts / counts[-1]
+  if log_linear(lengths, counts):
+    work = share * lengths[-1] * math.log(lengths[-1])
+    return work / special.lambertw(work).real  # m = exp(W(m log m))
   return lengths[-1] * share ** (1 / order(lengths, counts))
 
 

@@ -23,6 +23,8 @@ lengths*, n_max (count / count_max)^(1/k) with k the order of the count (its
 local slope at the top, rounded).  Time exactly proportional to the count then
 has exponent k: 2 for causal softmax, whose local slope in n is only 1.8 to
 1.9 at small n because exact causal block work is n^2/2 plus a multiple of n.
+A count that is n log n and a multiple of n, as of a hierarchy of chunks, has
+equivalent lengths m with m log m in proportion to it.
 """
 
 import dataclasses

@@ -187,6 +187,41 @@ def test_equivalent_lengths_do_the_counted_work():
   assert found[-1] == N[-1]
 
 
+def hierarchy_products(n, chunk=64):
+  """Products of a hierarchy: a chunk's own, and a level for each doubling."""
+  return n * (2.0 * chunk + 300 * np.log2(n / chunk))
+
+
+@pytest.mark.parametrize("noise", [0, 0.01])
+def test_time_proportional_to_a_hierarchy_of_chunks_is_n_log_n(noise):
+  counts = hierarchy_products(N)
+  rng = np.random.default_rng(3)
+  values = 1e-9 * counts * np.exp(noise * rng.standard_normal((5, len(N))))
+  found = laws.fit(N, scaling.sample(values), counts=counts)
+  assert found.verdict == "n log n", found.reason
+  work = found.abscissa * np.log(found.abscissa)
+  np.testing.assert_allclose(work / work[-1], counts / counts[-1], rtol=1e-12)
+  assert found.abscissa[-1] == pytest.approx(N[-1])
+  # Time that grows like n alone does not grow like the count.
+  linear = laws.fit(N, scaling.sample(values * N / counts), counts=counts)
+  assert linear.interval[1] < found.interval[0]
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        7.0 * N,
+        512.0 * N - 130000,  # a window
+        N * np.log(N) + 1e-3 * N**2,
+        N**1.1,
+        1e4 * N + N * np.log(N),
+    ],
+)
+def test_what_is_not_n_log_n_is_not_taken_for_it(counts):
+  assert not fits.log_linear(N, np.asarray(counts, float))
+  assert not fits.log_linear(N[:4], hierarchy_products(N[:4]))
+
+
 @pytest.mark.parametrize("counts", [[1, 2], [3, 2, 1], [0, 1, 2], [1, 1, 2]])
 def test_counts_that_do_not_grow_are_refused(counts):
   with pytest.raises(ValueError, match="counts: expected"):
