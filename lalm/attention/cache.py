@@ -9,6 +9,7 @@ is written and need not be copied:
 over cached keys s that are seen, with scores x_s, and its own score x.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -76,18 +77,19 @@ def step(
   dtypes = (q.dtype, *(x.dtype for x in cache))
   dtype = contract.accumulator(*dtypes)
   precision = contract.precision(*dtypes)
+  product = functools.partial(jnp.einsum, precision=precision)
   keys, values = (x.astype(dtype) for x in cache)
   k, own = (heads_first(y).astype(x.dtype) for x, y in zip(cache, (k, v)))
   q = (q.astype(dtype) * scores.factor(scale, width)).reshape(
       batch, k.shape[1], -1, width
   )
-  x = jnp.einsum("bgnk,bgrk->bgnr", keys, q, precision=precision)
+  x = product("bgnk,bgrk->bgnr", keys, q)
   x = jnp.where(seen[:, None, None], jnp.swapaxes(x, 2, 3), -jnp.inf)
   x_own = jnp.sum(q * k.astype(dtype), axis=-1, keepdims=True)
   top = jnp.maximum(x.max(axis=-1, keepdims=True), x_own)
   top = lax.stop_gradient(jnp.where(top == -jnp.inf, 0, top))
   p, p_own = jnp.exp(x - top), jnp.exp(x_own - top)
-  out = jnp.einsum("bgrn,bgnv->bgrv", p, values, precision=precision)
+  out = contract.long_product(product, p, values)
   out = contract.divide(
       out + p_own * own.astype(dtype), p.sum(axis=-1, keepdims=True) + p_own
   )

@@ -197,10 +197,10 @@ def linear_recurrent(s: Sizes, normalize: bool = True) -> Cost:
 
 
 def linear_step(s: Sizes, normalize: bool = True) -> Cost:
-  """One token: 2 F V + 2 F; the state is rewritten."""
+  """One token: 2 F V + 2 F; the state is rewritten, unread or not."""
   F, V = s.features, s.value_width
   times = 3 if s.gradient else 1
-  widths = times * 2 * F * V + _normaliser(s, normalize)
+  widths = times * 2 * F * V + (_normaliser(s, normalize) or F)
   products = 2 * s.lanes * widths
   products += _maps(s, 1, 2 if s.gradient else 1)
   return Cost(products, s.lanes * (F * V + F + V) * s.wide)

@@ -111,17 +111,15 @@ def recurrent(s: costs.Sizes, family: Family) -> costs.Cost:
 
 
 def step(s: costs.Sizes, family: Family) -> costs.Cost:
-  """What `out` of a token takes; the state before it is not differentiated.
-
-  What the token writes for later ones alone is made with the state only.
-  """
+  """One token: its output and the new state, which is not differentiated."""
   K, V = s.features, s.value_width
   times = 3 if s.gradient else 1
   products = 2 * K * V * times
   if family.rank or family.bonus:
-    # The state before the token is read, and what is written is not.
+    # The state before the token is read; what is written is for later ones.
     rows = {"": 1, "delta": 1 + family.writes, "pair": 2}[family.rank]
-    products = rows * K * V * (2 if s.gradient else 1)
+    written = {"": 1, "delta": family.writes, "pair": 2}[family.rank]
+    products = (rows * (2 if s.gradient else 1) + written) * K * V
   products += K * times if family.normalised else 0
   return costs.Cost(2 * s.lanes * products, s.lanes * (K * V + V) * s.wide)
 

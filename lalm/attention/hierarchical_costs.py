@@ -52,9 +52,10 @@ def recurrent(s: costs.Sizes) -> costs.Cost:
 
 
 def step(s: costs.Sizes) -> costs.Cost:
-  """What `out` of a token takes: its state decays and is read, not written."""
-  size = s.lanes * _levels(s) * s.width * s.value_width
-  products = 2 * size * (3 if s.gradient else 1)
+  """One token: each level decays and is read, one is written for later ones."""
+  level = s.lanes * s.width * s.value_width
+  size = level * _levels(s)
+  products = 2 * (size * (3 if s.gradient else 1) + level)
   return costs.Cost(products, size * s.wide + s.result)
 
 

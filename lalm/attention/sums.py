@@ -109,6 +109,10 @@ class Pieces(NamedTuple):
     return choose(num), jnp.where(goes_on, den, 0)
 
   def _read(self, state: State, q: jax.Array) -> Sums:
+    repeats = self.sizes["H"] // self.sizes["G"]
+    if q.shape[-2] == repeats and q.shape[-1] > contract.LONG:  # of one token
+      read = functools.partial(contract.long_product, self.product, q)
+      return read(state.S), read(state.z[..., None])[..., 0]
     num = self.product("...tf,...fv->...tv", q, state.S)
     return num, self.product("...tf,...f->...t", q, state.z)
 

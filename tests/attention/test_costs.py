@@ -63,7 +63,9 @@ def _call(name, form, case):
   def out(q, k, v, gates, state):
     given = {} if state is None else {"state": state}
     result = entry.forms[form](q, k, v, **gates, **given, **chosen)
-    return getattr(result, "out", result)
+    # A step is as much for its new state as for its output.
+    kept = result.state if form == "step" else None
+    return getattr(result, "out", result), kept
 
   return out, (q, k, v, gates, state)
 
@@ -74,12 +76,12 @@ def _count(name, form, case, pass_):
 
   def both(q, k, v, gates, state, cotangent):
     of_inputs = lambda q, k, v, gates: out(q, k, v, gates, state)
-    value, pull = jax.vjp(of_inputs, q, k, v, gates)
-    return value, pull(cotangent)
+    value, pull, kept = jax.vjp(of_inputs, q, k, v, gates, has_aux=True)
+    return value, pull(cotangent), kept
 
   if pass_ == "forward":
     return operations.count(out, *shapes).products
-  cotangent = jax.eval_shape(out, *shapes)
+  cotangent, _ = jax.eval_shape(out, *shapes)
   return operations.count(both, *shapes, cotangent).products
 
 
