@@ -15,7 +15,7 @@ Record = Mapping[str, Any]
 
 def publish(
     folder: pathlib.Path, tables: Callable[[Iterable[Record], Any], str]
-) -> tuple[list[Record], Mapping[str, Any]]:
+) -> tuple[Sequence[Record], Mapping[str, Any]]:
   """Writes the table of a device's folder and prints it.
 
   Args:

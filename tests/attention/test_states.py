@@ -147,3 +147,16 @@ def test_a_cache_that_overflows_gives_nan_and_not_a_wrong_value(form):
   assert np.all(np.isfinite(out))
   out, _ = _run("softmax", form, case, inputs, state)
   assert np.all(np.isnan(np.asarray(out)[:, 2:]))
+
+
+@pytest.mark.parametrize("form", ("recurrent", "chunkwise"))
+def test_a_document_with_the_id_of_an_empty_state_begins_anew(form):
+  """Ids may begin below 0, as of padding; a state begins with id 0."""
+  case = cases.Case("padded", batch=1, length=9, dtype="float32")
+  arrays, gates, _ = cases.make("loglinear", case)
+  ids = np.array([[-1, -1, -1, 0, 0, 0, 0, 0, 1]], np.int32)
+  found = [
+      _run("loglinear", form, case, (arrays, gates, own), None)[0]
+      for own in (ids, ids + 5)
+  ]
+  np.testing.assert_array_equal(*found)
