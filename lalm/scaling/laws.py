@@ -33,6 +33,8 @@ import numpy as np
 
 from lalm.scaling import cone, fits, intervals, inversion, verdicts
 
+_ROUNDING = 1e-6  # exponents this small are zero: the search ends at 1e-9
+
 
 @dataclasses.dataclass(frozen=True)
 class Law:
@@ -84,6 +86,7 @@ def _exponent(
 ) -> tuple[inversion.Family, tuple[float, float] | None, tuple | None]:
   """The law in use and its exponent's intervals at 95 % and at 99 %."""
   parts = problem, data.shape, data.variance
+  negligible = max(negligible, _ROUNDING)
   full = inversion.family(*parts, cone.subsets(problem))
   pure = inversion.family(*parts, cone.PURE)
   if data.variance is None:

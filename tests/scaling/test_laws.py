@@ -187,6 +187,15 @@ def test_equivalent_lengths_do_the_counted_work():
   assert found[-1] == N[-1]
 
 
+@pytest.mark.parametrize("negligible", (0.0, 0.02))
+def test_counts_that_are_all_alike_are_constant(negligible):
+  values = np.full((5, 10), 196608.0)
+  found = laws.fit(
+      2.0 ** np.arange(8, 18), scaling.sample(values), negligible=negligible
+  )
+  assert found.verdict == "constant" and abs(found.exponent) < 1e-6
+
+
 def hierarchy_products(n, chunk=64):
   """Products of a hierarchy: a chunk's own, and a level for each doubling."""
   return n * (2.0 * chunk + 300 * np.log2(n / chunk))
