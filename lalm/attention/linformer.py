@@ -106,9 +106,10 @@ def _compressed(q, k, v, causal, E, F) -> tuple[jax.Array, jax.Array, Any]:
   sizes["P"] = E.shape[0]
   shapes.check_gate("key_projection", E, sizes, ("PS",))
   shapes.check_gate("value_projection", F, sizes, ("PS",))
-  if sizes["P"] > sizes["S"]:
+  if not 1 <= sizes["P"] <= sizes["S"]:
     raise ValueError(
-        f"key_projection: expected P <= S = {sizes['S']}, got P = {sizes['P']}"
+        f"key_projection: expected P from 1 to S = {sizes['S']}, got P ="
+        f" {sizes['P']}"
     )
   wide = contract.accumulator(q.dtype, k.dtype, v.dtype)
   precision = contract.precision(q.dtype, k.dtype, v.dtype)

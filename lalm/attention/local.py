@@ -130,10 +130,10 @@ def chunkwise(
   Args:
     chunk: C, queries a chunk; 128 or W if None, whatever is less.
   """
+  _check(q, k, v, buckets, window)
   if chunk is None:
     chunk = min(CHUNK, window)
   shapes.check_positive("chunk", chunk)
-  _check(q, k, v, buckets, window)
   rounds = _rounds(buckets)
   keys = banded.Keys(rounds.sort(k), rounds.sort(v), rounds.marks(window))
   blank = lambda x: jnp.zeros((x.shape[0], window, *x.shape[2:]), x.dtype)

@@ -136,6 +136,7 @@ class _Landmarks(NamedTuple):
 
   def inverse(self, iterations: int) -> jax.Array:
     """Returns (2), `[B, H, M, M]`."""
+    shapes.check_positive("iterations", iterations)
     product = functools.partial(self.product, "bhmn,bhno->bhmo")
     A = self.weights(self.q, self.k)
     most = lambda axis: jnp.abs(A).sum(axis=axis).max(axis=-1)

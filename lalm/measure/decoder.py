@@ -51,7 +51,8 @@ def model(point: Mapping[str, Any]) -> Model:
     point: has heads, width, layers, length and seed.
   """
   D = point["heads"] * point["width"]
-  keys = iter(jax.random.split(jax.random.key(point["seed"]), 100))
+  count = 4 * point["layers"] + 3
+  keys = iter(jax.random.split(jax.random.key(point["seed"]), count))
 
   def draw(rows: int, columns: int) -> jax.Array:
     values = jax.random.normal(next(keys), (rows, columns), point["dtype"])

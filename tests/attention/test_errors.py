@@ -182,6 +182,36 @@ def test_a_state_of_another_kind_or_shape_is_named(mechanism, form):
     _assert_says(error, r"state(\.\w+)?", ())
 
 
+_NO_ROWS = {"key_projection": (0, 7), "value_projection": (0, 7)}
+
+
+@pytest.mark.parametrize(
+    "name, argument, wrong, got",
+    (
+        ("linformer", "key_projection", _NO_ROWS, "0"),
+        ("nystromformer", "iterations", {"iterations": 0}, "0"),
+        ("nystromformer", "iterations", {"iterations": 2.5}, "2.5"),
+        ("nystromformer", "landmarks", {"landmarks": 8}, "8"),
+        ("lsh", "window", {"window": 0}, "0"),
+        ("lsh", "window", {"window": "wide"}, "wide"),
+        ("window", "window", {"window": 2.0}, "2.0"),
+    ),
+)
+def test_a_budget_that_does_not_fit_is_named(name, argument, wrong, got):
+  entry = catalogue.get(name)
+  for form in entry.forms:
+    arrays, named = _good(name, form)
+    if not entry.causal:
+      named["causal"] = False
+    wide = {
+        keyword: jnp.zeros(value) if isinstance(value, tuple) else value
+        for keyword, value in wrong.items()
+    }
+    with pytest.raises(ValueError) as error:
+      entry.forms[form](*arrays, **{**named, **wide})
+    _assert_says(error, argument, (got,))
+
+
 @pytest.mark.parametrize("dtype", ("bfloat16", "int32"))
 def test_a_state_of_sums_of_another_dtype_is_named(dtype):
   arrays, _ = _good("linear", "chunkwise")

@@ -52,6 +52,11 @@ def _layer_in_numpy(layer, x, heads):
   )
 
 
+def test_a_model_has_as_many_layers_as_are_asked_for():
+  point = {**_POINT, "layers": 96, "heads": 1, "width": 1, "length": 2}
+  assert len(decoder.model(point).layers) == 96
+
+
 def test_a_model_without_a_state_is_its_equations():
   weights = decoder.model(_POINT)
   tokens = np.random.default_rng(1).integers(256, size=(2, 11))
