@@ -29,7 +29,7 @@ def test_a_small_run_ends_in_a_table_and_a_figure(tmp_path):
   # One budget fits both, one is more than the tokens there are.
   done = _run(*_SMALL, "--config.budgets=4,17", f"--out={tmp_path}")
   assert done.returncode == 1, done.stderr
-  words = "crashed: ValueError: key_projection: expected P <= S = 16, got P"
+  words = "ValueError: key_projection: expected P from 1 to S = 16, got P = 17"
   assert words in done.stderr
   (records,) = tmp_path.glob("*/records.jsonl")
   statuses = {
