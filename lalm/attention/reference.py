@@ -160,10 +160,7 @@ def linear_rows(
     causal: whether a row sees keys up to itself only.
   """
   phi = lambda x: np.where(x > 0, x + 1, np.exp(np.minimum(x, 0)))
-  score = phi(q[rows]) @ phi(k).T
-  if causal:
-    score = np.where(np.arange(len(k)) <= np.asarray(rows)[:, None], score, 0)
-  return score @ v / score.sum(axis=-1, keepdims=True)
+  return feature_rows(q, k, v, rows, causal=causal, phi=phi, normalize=True)
 
 
 def feature_rows(
