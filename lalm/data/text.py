@@ -57,6 +57,21 @@ def corpus_bytes(corpus: str, count: int, seed: int = 0) -> np.ndarray:
   return np.resize(np.roll(data, -start), count)
 
 
+def digest(corpus: str, count: int) -> str:
+  """Returns what tells texts apart: a hash of the bytes that may be read.
+
+  Args:
+    corpus: as in `corpus_bytes`, or "normal", which is the same for ever.
+    count: bytes wanted.
+
+  Raises:
+    ValueError: the corpus does not exist, cannot be read or holds no bytes.
+  """
+  if corpus == NORMAL:
+    return NORMAL
+  return hashlib.sha256(_gather(corpus, count).tobytes()).hexdigest()
+
+
 def _files(corpus: str) -> list[pathlib.Path]:
   """The files of a corpus in an order that depends on their names only."""
   if corpus == STANDARD_LIBRARY:

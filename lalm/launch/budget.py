@@ -44,6 +44,7 @@ class Plan(NamedTuple):
     rest: seconds beside the calls and compiling.
     compiling: seconds of compiling it.
     enough: seconds of calls after which its time is known well.
+    once: whether a replicate runs it once, not as often as a time is sampled.
     failure: (status, reason) where planning it has failed already.
   """
 
@@ -54,15 +55,18 @@ class Plan(NamedTuple):
   rest: float = REST
   compiling: float = COMPILING
   enough: float = math.inf
+  once: bool = False
   failure: tuple[str, str] | None = None
 
   @property
   def least(self) -> float:
     """Seconds one replicate takes at least, where nothing is compiled."""
-    return CALLS * self.seconds + self.rest
+    return self.calls(0.0) + self.rest
 
   def calls(self, point_budget: float) -> float:
     """Seconds of the calls of one replicate, given a point's share."""
+    if self.once:
+      return self.seconds
     return max(CALLS * self.seconds, min(point_budget, self.enough))
 
   def cost(self, point_budget: float, visits: Visits) -> float:
@@ -179,8 +183,12 @@ def updated(
     wall: seconds from its start to its end.
     point_budget: the share its calls had.
   """
+  if record.get("status") != "ok":
+    return plan
+  if plan.once:  # what the record says of seconds may be more than it took
+    return plan._replace(seconds=wall, rest=0.0, compiling=0.0)
   samples = record.get("seconds")
-  if record.get("status") != "ok" or not samples:
+  if not samples:
     return plan
   seconds = sorted(samples)[len(samples) // 2]
   spent = (max(record.get("calls") or 0, len(samples)) + 2) * seconds

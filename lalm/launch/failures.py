@@ -1,13 +1,15 @@
 """What has failed in a sweep, and what need not be tried because of it.
 
 Where a length has failed in every replicate that reached it, the larger lengths
-of its curve are not tried. As soon as another replicate measures it well, the
-failure was the process's own (somebody ended the worker) and they are.
+of its curve are not tried, unless it was refused: a window may fit a longer
+one. As soon as another replicate measures it well, the failure was the
+process's own (somebody ended the worker) and they are.
 """
 
 from typing import Sequence
 
 from lalm.launch import grid
+from lalm.launch import ledger
 from lalm.launch.budget import Plan
 from lalm.launch.ledger import FAILED, Ledger
 
@@ -74,8 +76,9 @@ class Failures:
       tries: how many failures it takes; None: as many as are made of the kind.
     """
     made = self._plans[index]
-    if made.failure:
-      return made.failure[0]
+    if made.failure:  # what is refused at one length may fit a larger one
+      status = made.failure[0]
+      return "" if status == ledger.REFUSED else status
     statuses = [record["status"] for record in self._records.of(made.key)]
     if "ok" in statuses:
       return ""

@@ -31,7 +31,8 @@ def points(
 ) -> list[Point]:
   """Every point: by mechanism, form, the fields, length, in the order given.
 
-  Of `all` mechanisms those are left out that cannot be causal, or full.
+  Of `all` mechanisms those are left out that cannot be causal, or full, and of
+  full ones the `step`.
 
   Args:
     settings: the value of every field.
@@ -94,11 +95,21 @@ def _able(
   """The mechanisms that can be what the settings ask for."""
   kind = "causal" if settings["causal"] else "full"
   able = {name: m for name, m in mechanisms.items() if getattr(m, kind)}
+  if not settings["causal"]:
+    able = {name: _without_steps(m) for name, m in able.items()}
   for name in settings["mechanisms"]:
     if name in mechanisms and name not in able:
       wanted = f"those that can be {kind}, with causal={settings['causal']}"
       raise UsageError("--config.mechanisms", wanted, name)
   return able
+
+
+def _without_steps(mechanism: Mechanism) -> Mechanism:
+  """The mechanism without `step`, of a token that has none after it."""
+  return mechanism._replace(
+      forms={f: c for f, c in mechanism.forms.items() if f != "step"},
+      featured=tuple(f for f in mechanism.featured if f != "step"),
+  )
 
 
 def _forms(

@@ -14,7 +14,10 @@ from typing import Any, Iterator
 from lalm import store
 from lalm.launch import signals
 
-FAILED = ("wrong", "not_finite", "out_of_memory", "timeout", "crashed")
+REFUSED = "refused"  # what was asked for cannot be planned
+FAILED = (
+    REFUSED, "wrong", "not_finite", "out_of_memory", "timeout", "crashed",
+)  # fmt: skip
 
 Record = dict[str, Any]
 

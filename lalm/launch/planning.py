@@ -60,6 +60,7 @@ def plan(
             fields["key"],
             bytes=fields.get("bytes"),
             seconds=fields.get("seconds") or 0.0,
+            once=bool(fields.get("once")),
         )
       plans[answer.position] = made
   return [plans[index] for index in order]

@@ -9,8 +9,8 @@ values of its blocks A[i:, :i] are taken, whose rank must be within the bound
 
 import dataclasses
 import functools
-import inspect
 import math
+import sys
 from typing import Any, Sequence
 
 import jax
@@ -19,16 +19,21 @@ import numpy as np
 from lalm.attention import catalogue
 from lalm.attention import reference
 from lalm.attention import window
+from lalm.data import text
 from lalm.measure import bounds
 from lalm.measure import error
 from lalm.measure import kernel
+from lalm.measure import keys
 from lalm.measure import points
 from lalm.measure import structure
 
 FORM = "matrix"
-_CALLS = 5  # a sweep allows for so many calls at a point; here is one
 # Seconds of all singular values of one head over n^3, on a usual core.
 _SECONDS = 2e-9
+# What a record follows from beside the compiled program.
+_FOLLOWS = (
+    sys.modules[__name__], bounds, points, structure, structure.rank, text,
+)  # fmt: skip
 
 names = catalogue.names
 
@@ -94,7 +99,8 @@ class Target(kernel.Target):
         "key": _key(point, lowered),
         # With it: of identity values a copy or two, and a block's.
         "bytes": 4 * heads * entries * np.dtype(point["dtype"]).itemsize,
-        "seconds": _SECONDS * heads * point["length"] ** 3 / _CALLS,
+        "seconds": _SECONDS * heads * point["length"] ** 3,
+        "once": True,
     }
 
   def measure(
@@ -121,9 +127,10 @@ class Target(kernel.Target):
 
 
 def _key(point: kernel.Point, lowered: Any) -> str:
-  """Of the matrix, and of what is done with it."""
-  sources = map(inspect.getsource, (structure, structure.rank, bounds))
-  return points.key(point, points.Text(lowered.as_text(), *sources))
+  """Of the matrix, what is done with it, and the text."""
+  read = text.digest(point["corpus"], point["batch"] * point["length"])
+  gates = repr(_mechanism(point).gates)
+  return keys.of(point, lowered.as_text(), gates, keys.code(*_FOLLOWS), read)
 
 
 def _inputs(

@@ -5,7 +5,7 @@ own) and a `sharpness`, which multiplies the logits of the text. Replicates
 draw their own features, projections and hashes; the text is the same.
 """
 
-import inspect
+import sys
 from typing import Any, Mapping, NamedTuple, Sequence
 
 import jax
@@ -16,20 +16,19 @@ from lalm.attention import favor_variances
 from lalm.attention import reference
 from lalm.data import text
 from lalm.measure import approximations
-from lalm.measure import error
 from lalm.measure import kernel
+from lalm.measure import keys
 from lalm.measure import operations
-from lalm.measure import points
+from lalm.measure import samples
 
 _ROWS = 8192  # of all heads; 2,048 of each of four
 _THEORY = 32  # rows a head of which the variances are computed
 _SIZES = ("batch", "length", "heads", "width", "value_width", "dtype")
 # What a record follows from beside the compiled program.
-_SOURCES: tuple[Any, ...] = (
-    approximations,
-    favor_variances,
-    reference.softmax_rows,
-)
+_FOLLOWS = (
+    sys.modules[__name__], approximations, favor_variances, reference, samples,
+    text,
+)  # fmt: skip
 
 Point = Mapping[str, Any]
 
@@ -97,17 +96,19 @@ class Target(kernel.Target):
     with kernel.precision(point):
       run = program(point)
       q, k, v = _shapes(point)
-      drawn = jax.eval_shape(lambda k: run.drawn(jax.random.key(0), k), k)
-      traced = run.function.trace(q, k, v, drawn)
+      draw = jax.jit(lambda k: run.drawn(jax.random.key(0), k))
+      drawing = draw.trace(k)
+      traced = run.function.trace(q, k, v, jax.eval_shape(draw, k))
       counted = operations.count_jaxpr(traced.jaxpr).products
       rows = min(_ROWS, q.shape[0] * q.shape[1] * q.shape[2]) * point["length"]
-      sources = [inspect.getsource(source) for source in _SOURCES]
-      both = points.Text(traced.lower().as_text(), *sources)
       counted += 2 * rows * (point["width"] + point["value_width"])
+      programs = [x.lower().as_text() for x in (drawing, traced)]
+      read = text.digest(point["corpus"], point["batch"] * point["length"])
       return {
-          "key": points.key(point, both),
+          "key": keys.of(point, *programs, keys.code(*_FOLLOWS), read),
           "bytes": 4 * operations.largest_array(traced.jaxpr) + 32 * rows,
           "seconds": counted / self._rate(point["dtype"]),
+          "once": True,
       }
 
   def measure(
@@ -154,18 +155,18 @@ def _sample(
     arrays: Sequence[np.ndarray],
     causal: bool,
     seed: Sequence[int],
-) -> error.Sample:
+) -> samples.Sample:
   """Rows of an output beside those of softmax in float64."""
 
   def rows_of(q, k, v, rows, *, causal):
     return reference.softmax_rows(q, k, v, rows, causal=causal)
 
-  return error.sample(
+  return samples.sample(
       out, arrays, rows_of, causal=causal, seed=seed, count=_ROWS
   )
 
 
-def _distances(sample: error.Sample, length: int) -> dict[str, Any]:
+def _distances(sample: samples.Sample, length: int) -> dict[str, Any]:
   """Relative RMS of all rows, and of those between two powers of two."""
   edges = [0, *(2**i for i in range(length.bit_length())), length]
   edges = sorted(set(edges))
@@ -173,12 +174,12 @@ def _distances(sample: error.Sample, length: int) -> dict[str, Any]:
   for first, stop in zip(edges, edges[1:]):
     inside = (sample.rows >= first) & (sample.rows < stop)
     found, expected = sample.found[inside], sample.expected[inside]
-    parts.append(error.relative_rms(found, expected) if len(found) else None)
-  whole = error.relative_rms(sample.found, sample.expected)
+    parts.append(samples.relative_rms(found, expected) if len(found) else None)
+  whole = samples.relative_rms(sample.found, sample.expected)
   return {"relative": whole, "edges": edges, "by_position": parts}
 
 
-def _of_mean(sample: error.Sample, v: np.ndarray, causal: bool) -> float:
+def _of_mean(sample: samples.Sample, v: np.ndarray, causal: bool) -> float:
   """Distance of the mean of the values a row sees, of which all are alike."""
   found = []
   for (batch, head), rows in zip(sample.pairs, sample.rows):
@@ -188,13 +189,13 @@ def _of_mean(sample: error.Sample, v: np.ndarray, causal: bool) -> float:
       found.append((np.cumsum(values, axis=0) / counts)[rows])
     else:
       found.append(np.broadcast_to(values.mean(axis=0), sample.found[0].shape))
-  return error.relative_rms(np.stack(found), sample.expected)
+  return samples.relative_rms(np.stack(found), sample.expected)
 
 
 def _estimates(
     run: Program,
     arrays: Sequence[np.ndarray],
-    sample: error.Sample,
+    sample: samples.Sample,
     phi: Any,
     point: Point,
 ) -> dict[str, Any]:

@@ -14,6 +14,7 @@ Each is called from Python, as a program that samples is.
 import dataclasses
 import functools
 import statistics
+import sys
 import time
 from typing import Any, Sequence
 
@@ -25,7 +26,8 @@ from lalm.attention import catalogue
 from lalm.measure import decoder
 from lalm.measure import error
 from lalm.measure import kernel
-from lalm.measure import points
+from lalm.measure import keys
+from lalm.measure import samples
 from lalm.measure import timing
 from lalm.measure import tolerances
 
@@ -95,16 +97,20 @@ class Target(kernel.Target):
       place = jax.ShapeDtypeStruct((), jnp.int32)
       one = decoder.with_state(point).lower(states, weights, token, place)
       D = point["heads"] * point["width"]
-      x = jax.ShapeDtypeStruct((point["batch"], _GATE, D), point["dtype"])
-      layer = decoder.one_layer(point).lower(weights.layers[0], x)
+      x = lambda t: jax.ShapeDtypeStruct((point["batch"], t, D), point["dtype"])
+      layers = [
+          decoder.one_layer(point).lower(weights.layers[0], x(t)).as_text()
+          for t in (_GATE, point["length"])
+      ]
     size = lambda tree: sum(x.size * 4 for x in jax.tree.leaves(tree))
-    both = points.Text(one.as_text(), layer.as_text(), str(nodes(5000)))
+    code = keys.code(sys.modules[__name__], decoder)
     seconds = {"state": point["length"], "stateless": 50}
     seconds["whole"] = point["length"] * 20
     return {
-        "key": points.key(point, both),
+        "key": keys.of(point, one.as_text(), *layers, code),
         "bytes": size(weights) + 2 * size(states),
         "seconds": _SECONDS * seconds[point["form"]],
+        "once": True,
     }
 
   def measure(
@@ -137,7 +143,7 @@ def _verdict(point: kernel.Point, weights: decoder.Model) -> error.Verdict:
         states, weights, tokens[:, place : place + 1], np.int32(place)
     )
   _, expected = decoder.stateless(point)(weights, tokens)
-  relative = error.relative_rms(
+  relative = samples.relative_rms(
       np.asarray(found, np.float64), np.asarray(expected, np.float64)
   )
   # Each layer rounds anew.

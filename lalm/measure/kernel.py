@@ -22,9 +22,11 @@ from lalm.attention import catalogue
 from lalm.measure import ceilings
 from lalm.measure import environment
 from lalm.measure import error
+from lalm.measure import keys
 from lalm.measure import memory
 from lalm.measure import operations
 from lalm.measure import points
+from lalm.measure import samples
 from lalm.measure import timing
 from lalm.measure import worker
 
@@ -96,7 +98,7 @@ class Target:
       closed_form = self._cost(point, mechanism)
       counted = _operations(traced.jaxpr, closed_form)
       return {
-          "key": points.key(point, traced.lower()),
+          "key": keys.of(point, traced.lower().as_text()),
           "operations": counted,
           "bytes": _predicted_bytes(program, traced.jaxpr, closed_form),
           "seconds": self._predicted_seconds(point, counted),
@@ -151,7 +153,7 @@ class Target:
     end = time.perf_counter()
     loaded = _Loads.count > loads
     record = {
-        **identity(point, replicate, points.key(point, lowered)),
+        **identity(point, replicate, keys.of(point, lowered.as_text())),
         "operations": _operations(traced.jaxpr, self._cost(point, mechanism)),
         "lowering_seconds": None if loaded else middle - start,
         "compile_seconds": None if loaded else end - middle,
@@ -318,7 +320,7 @@ def _predicted_bytes(program: Any, jaxpr: Any, closed_form: Any) -> int:
   return given + copies * operations.largest_array(jaxpr)
 
 
-def reference(mechanism: Any) -> error.Reference:
+def reference(mechanism: Any) -> samples.Reference:
   """Returns a mechanism's reference with gates as `error` passes them."""
 
   def rows_of(q, k, v, *rest, causal):

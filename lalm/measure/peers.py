@@ -16,6 +16,7 @@ from lalm.attention import catalogue
 from lalm.measure import environment
 from lalm.measure import error
 from lalm.measure import kernel
+from lalm.measure import keys
 from lalm.measure import libraries
 from lalm.measure import memory
 from lalm.measure import points
@@ -68,8 +69,7 @@ class Target(kernel.Target):
     else:
       theirs = super().plan(point, settings)
     # They are measured again with ours, for a ratio is of one run.
-    both = points.Text(ours["key"], theirs["key"])
-    return {**theirs, "key": points.key(point, both)}
+    return {**theirs, "key": keys.of(point, ours["key"], theirs["key"])}
 
   def measure(
       self, point: kernel.Point, replicate: int, settings: kernel.Settings
@@ -107,7 +107,7 @@ def _torch_version() -> dict[str, str]:
 
 def _torch_key(point: kernel.Point) -> str:
   source = inspect.getsource(_form(point))
-  return points.key(point, points.Text(str(_torch_version()), source))
+  return keys.of(point, str(_torch_version()), source)
 
 
 def _form(point: kernel.Point) -> Any:

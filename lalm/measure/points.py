@@ -6,8 +6,6 @@ the mechanism's gates; it returns `out` only (forward), or (out, dq, dk, dv,
 ...) for a cotangent (forward_backward).
 """
 
-import hashlib
-import json
 from typing import Any, Mapping, NamedTuple
 
 import jax
@@ -15,7 +13,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from lalm.data import text
-from lalm.measure import environment
 
 _SIZES = ("batch", "length", "heads", "width", "value_width")
 PASSES = ("forward", "forward_backward")
@@ -126,34 +123,6 @@ def cotangent(point: Point, out: jax.ShapeDtypeStruct) -> np.ndarray:
   """The seeded cotangent a gradient is timed with."""
   generator = np.random.default_rng([point["seed"], point["length"]])
   return generator.standard_normal(out.shape, np.float32).astype(out.dtype)
-
-
-class Text:
-  """Stands where a lowered program does in a key."""
-
-  def __init__(self, *parts: str) -> None:
-    self._parts = parts
-
-  def as_text(self) -> str:
-    """What identifies the program."""
-    return "\n".join(self._parts)
-
-
-def key(point: Point, lowered: Any) -> str:
-  """16 hexadecimal digits under which a measurement of a point is done.
-
-  They change with the point, the program (its StableHLO), the versions and
-  the machine with its compiler flags and allocator settings.
-  """
-  parts = [
-      dict(point),
-      hashlib.sha256(lowered.as_text().encode()).hexdigest(),
-      environment.versions(),
-      environment.settings(),
-      environment.fingerprint(),
-  ]
-  text_ = json.dumps(parts, sort_keys=True)
-  return hashlib.sha256(text_.encode()).hexdigest()[:16]
 
 
 def cost(point: Point, mechanism: Any) -> Any:

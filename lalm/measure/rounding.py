@@ -8,15 +8,18 @@ import dataclasses
 import functools
 import inspect
 import json
+import sys
 from typing import Any, Mapping
 
 import jax
 import numpy as np
 
 from lalm.attention import catalogue
-from lalm.measure import error
+from lalm.data import text
 from lalm.measure import kernel
+from lalm.measure import keys
 from lalm.measure import points
+from lalm.measure import samples
 from lalm.measure import steps
 from lalm.measure import tolerances
 
@@ -24,8 +27,8 @@ from lalm.measure import tolerances
 # a second of a state that each step rewrites. Both are more than products take.
 _TOKEN = 2e-5
 _RATE = 5e9
-# A sweep allows for as many calls as a timing takes; here it is one.
-_CALLS = 5
+# What a record follows from beside programs and definitions.
+_FOLLOWS = (sys.modules[__name__], points, samples, text, tolerances)
 
 names = catalogue.names
 
@@ -62,13 +65,15 @@ class Target(kernel.Target):
     """As of attention, under a key that is of the definition too."""
     planned = super().plan(point, settings)
     mechanism = get(point["mechanism"])
-    whole = points.Text(planned["key"], _definition(mechanism))
     token = _TOKEN
     if point["form"] == "step":
       token += 2 * _state_bytes(point, mechanism) / _RATE
     seconds = (planned["seconds"] or 0.0) + token * point["length"]
-    planned |= {"key": points.key(point, whole), "seconds": seconds / _CALLS}
-    return planned
+    read = text.digest(point["corpus"], point["batch"] * point["length"])
+    gates = repr(mechanism.gates)
+    follows = _definition(point, mechanism), gates, keys.code(*_FOLLOWS), read
+    key = keys.of(point, planned["key"], *follows)
+    return {**planned, "key": key, "seconds": seconds, "once": True}
 
   def measure(
       self, point: kernel.Point, replicate: int, settings: kernel.Settings
@@ -87,7 +92,7 @@ class Target(kernel.Target):
     if bad:
       reason = f"out: {bad} of {out.size} values are not finite"
       return {**record, "status": "not_finite", "reason": reason}
-    sample = error.sample(
+    sample = samples.sample(
         out,
         arrays,
         functools.partial(self._reference, mechanism, _compared(point)),
@@ -139,12 +144,22 @@ def _state_bytes(point: kernel.Point, mechanism: catalogue.Mechanism) -> int:
   return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
 
 
-def _definition(mechanism: catalogue.Mechanism) -> str:
+def _definition(point: kernel.Point, mechanism: catalogue.Mechanism) -> str:
   """Text that changes with what a form is compared to."""
-  rows = mechanism.rows or mechanism.definition
-  while hasattr(rows, "func"):  # of partial
-    rows = rows.func
-  return inspect.getsource(inspect.unwrap(rows))
+  rows: Any = mechanism.rows
+  if rows is None:
+    alone = dict.fromkeys(("batch", "heads"), 1)
+    known = {**point, **alone, "dtype": "float64", "chunk": 0}
+    forms = {point["form"]: mechanism.definition}
+    whole = dataclasses.replace(mechanism, forms=forms, featured=())
+    with kernel.precision(known):
+      program = points.program(known, whole)
+      return program.function.lower(*program.arguments).as_text()
+  given = ""
+  while isinstance(rows, functools.partial):
+    rows, given = rows.func, given + repr(rows.keywords)
+  module = inspect.getmodule(inspect.unwrap(rows))
+  return given + (keys.code(module) if module else "")
 
 
 TARGET = Target()

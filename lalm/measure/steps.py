@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from lalm.attention import catalogue
 from lalm.attention import contract
 from lalm.measure import kernel
+from lalm.measure import keys
 from lalm.measure import points
 from lalm.measure import timing
 from lalm.measure import worker
@@ -107,8 +108,7 @@ class Target(kernel.Target):
     planned = super().plan(point, settings)
     with kernel.precision(point):
       floors = inspect.getsource(_scaling), _lowered_call(point)
-    both = points.Text(planned["key"], *floors)
-    return {**planned, "key": points.key(point, both)}
+    return {**planned, "key": keys.of(point, planned["key"], *floors)}
 
   def measure(
       self, point: kernel.Point, replicate: int, settings: kernel.Settings

@@ -142,7 +142,10 @@ def _plan(target: Any, job: Mapping[str, Any], channel: Channel) -> None:
     except BrokenPipeError:
       raise
     except Exception as error:  # a point's failure is an answer, not an end
-      channel.send({"event": "failed", "index": index, **_failure(error)})
+      failure = _failure(error)
+      if isinstance(error, ValueError):  # of what was asked for
+        failure["status"] = "refused"
+      channel.send({"event": "failed", "index": index, **failure})
 
 
 def _measure(target: Any, job: Mapping[str, Any], channel: Channel) -> None:

@@ -12,6 +12,7 @@ from lalm.report.results import Curve
 from lalm.report.scales import ROW, Frame, guide_span
 
 LETTERS = {
+    "refused": "R",
     "wrong": "W",
     "not_finite": "N",
     "out_of_memory": "M",

@@ -64,6 +64,7 @@ def failures(group: Group, curve: Curve, pass_: str) -> dict[int, str]:
 
 
 STATUSES = (
+    "refused",
     "wrong",
     "not_finite",
     "out_of_memory",

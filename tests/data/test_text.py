@@ -134,3 +134,16 @@ def test_the_dtype_is_the_one_asked_for(dtype):
 def test_an_extent_below_one_is_refused(name):
   with pytest.raises(ValueError, match=f"{name}: expected at least 1, got 0"):
     text.projected("", 0, **{**_SMALL, name: 0})
+
+
+def test_a_digest_is_of_the_bytes_that_may_be_read(tmp_path):
+  path = tmp_path / "corpus"
+  path.write_bytes(b"abcdefgh")
+  before = text.digest(str(path), 2)  # of up to four bytes
+  path.write_bytes(b"abcd????")
+  assert text.digest(str(path), 2) == before
+  path.write_bytes(b"abc?efgh")
+  assert text.digest(str(path), 2) != before
+  assert text.digest("normal", 2) == "normal"
+  with pytest.raises(ValueError, match="corpus"):
+    text.digest(str(tmp_path / "none"), 2)

@@ -29,14 +29,14 @@ def test_a_small_run_ends_in_a_table_and_a_figure(tmp_path):
   # One budget fits both, one is more than the tokens there are.
   done = _run(*_SMALL, "--config.budgets=4,17", f"--out={tmp_path}")
   assert done.returncode == 1, done.stderr
-  words = "ValueError: key_projection: expected P from 1 to S = 16, got P = 17"
+  words = "refused: ValueError: key_projection: expected P from 1 to S = 16,"
   assert words in done.stderr
   (records,) = tmp_path.glob("*/records.jsonl")
   statuses = {
       (r["point"]["mechanism"], r["point"]["budget"]): r["status"]
       for r in map(json.loads, records.read_text().splitlines())
   }
-  assert statuses.pop(("linformer", 17)) == "crashed"
+  assert statuses.pop(("linformer", 17)) == "refused"
   assert set(statuses.values()) == {"ok"} and len(statuses) == 3
   (table,) = tmp_path.glob("*/table.md")
   assert "| lsh | distance | 0.5 |" in table.read_text()

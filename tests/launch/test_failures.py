@@ -20,7 +20,7 @@ _FAILURES = [
     ("odd", "crashed", "splendid"),
     ("hangs", "timeout", "no answer within"),
     ("silent", "timeout", "no answer within"),
-    ("unplanned", "crashed", "expected less"),
+    ("unplanned", "refused", "expected less"),
     ("planless", "crashed", "exit status 7"),
 ]
 

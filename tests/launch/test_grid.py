@@ -64,6 +64,15 @@ def test_a_form_that_no_mechanism_has_is_refused():
     _forms(forms="parallel,recurrent")
 
 
+def test_full_attention_has_no_step():
+  both = {"step": False, "parallel": False}
+  mechanisms = {"own": grid.Mechanism(both, tuple(both))}
+  settings = schema.settle({"lengths": (1,), "causal": False})
+  assert {p["form"] for p in grid.points(settings, mechanisms)} == {"parallel"}
+  with pytest.raises(schema.UsageError, match="--config.forms"):
+    _forms(forms="step", causal=False)
+
+
 def test_only_forms_that_take_a_chunk_get_one():
   chunks = {p["form"]: p["chunk"] for p in _points(chunk=32)}
   assert chunks == {"parallel": None, "blockwise": 32, "chunkwise": 32}

@@ -238,7 +238,7 @@ def test_a_dry_run_writes_nothing_and_says_what_would_happen(
       ("steady", "measure"),
       ("huge", "over_budget: needs 1,048,576 TiB"),
       ("slow", "over_budget: takes 5e+06 s"),
-      ("unplanned", "crashed: ValueError"),
+      ("unplanned", "refused: ValueError"),
   ):
     assert word in lines[f"{name}.direct", "n=128"]
   assert "16 points, 10 to measure" in outcome.out

@@ -11,6 +11,8 @@ from lalm.attention import catalogue
 from lalm.attention import favor_variances
 from lalm.attention import features
 from lalm.attention import linear
+from lalm.attention import local
+from lalm.data import text
 from lalm.measure import approximations
 from lalm.measure import distance
 from lalm.measure import environment
@@ -175,7 +177,10 @@ def test_without_a_budget_it_is_the_mechanisms_own(mechanism, own):
     ("fields", "words"),
     [
         ({"mechanism": "nystromformer", "budget": 49}, "landmarks: .* 48"),
-        ({"mechanism": "linformer", "budget": 49}, "P from 1 to S = 48, got P = 49"),
+        (
+            {"mechanism": "linformer", "budget": 49},
+            "P from 1 to S = 48, got P = 49",
+        ),
         ({"mechanism": "nystromformer", "causal": True}, "causal: expected"),
         ({"mechanism": "lsh", "chunk": -1}, "chunk: expected an integer"),
         ({"mechanism": "softmax"}, "mechanism: expected one of performer"),
@@ -213,5 +218,21 @@ def test_a_key_is_of_the_program_and_of_what_it_is_beside(monkeypatch):
   before = key(**window)
   assert key(**window) == before
   assert len({before, *(key(**window, **f) for f in others)}) == 3
-  monkeypatch.setattr(distance, "_SOURCES", distance._SOURCES[:1])
+  read = text.digest
+  monkeypatch.setattr(text, "digest", lambda *corpus: read(*corpus) + "more")
   assert key(**window) != before
+  monkeypatch.undo()
+  monkeypatch.setattr(environment, "fingerprint", lambda: "here")
+  monkeypatch.setattr(distance, "_FOLLOWS", distance._FOLLOWS[:1])
+  assert key(**window) != before
+
+
+def test_a_key_is_of_how_buckets_are_drawn(monkeypatch):
+  point = {**_POINT, "mechanism": "lsh", "form": "chunkwise"}
+  point |= {"length": 64, "budget": 16}
+  key = lambda: distance.Target().plan(point, _SETTINGS)["key"]
+  before, hashed = key(), local.buckets
+  assert key() == before
+  other = lambda key, k, count: hashed(key, -k, count)
+  monkeypatch.setattr(local, "buckets", other)
+  assert key() != before

@@ -7,6 +7,8 @@ import pytest
 
 from lalm.data import text
 from lalm.measure import error
+from lalm.measure import gradients as differences
+from lalm.measure import samples
 from tests.measure import naive
 
 _LENGTH = 200
@@ -34,7 +36,7 @@ def _forward(kernel, inputs, causal=True, seed=0):
 
 
 def _backward(kernel, inputs, causal=True, seed=0, change=None):
-  drawn = error.probe(inputs, causal=causal, seed=seed)
+  drawn = differences.probe(inputs, causal=causal, seed=seed)
   pull = jax.jit(lambda q, k, v, c: jax.vjp(kernel, q, k, v)[1](c))
   gradients = [np.array(g) for g in pull(*inputs, drawn.cotangent)]
   if change is not None:
@@ -82,7 +84,7 @@ def test_grouped_heads_pass():
 
 
 def test_a_prefix_is_checked_of_a_longer_causal_kernel(monkeypatch):
-  monkeypatch.setattr(error, "PREFIX", 64)
+  monkeypatch.setattr(differences, "PREFIX", 64)
   inputs = _inputs()
   lengths = []
 
@@ -90,7 +92,7 @@ def test_a_prefix_is_checked_of_a_longer_causal_kernel(monkeypatch):
     lengths.append(len(k))
     return naive.reference(q, k, v, rows, causal=causal)
 
-  drawn = error.probe(inputs, causal=True, seed=0)
+  drawn = differences.probe(inputs, causal=True, seed=0)
   pull = jax.vjp(_right(), *inputs)[1]
   gradients = [np.asarray(g) for g in pull(jnp.asarray(drawn.cotangent))]
   verdict = error.check_backward(
@@ -226,7 +228,7 @@ def test_a_gradient_that_ignores_the_normaliser_is_caught():
 def test_one_value_that_is_not_finite_is_caught_anywhere(value):
   inputs = _inputs()
   out = np.array(_right()(*inputs))
-  rows = error.probe(inputs, causal=True, seed=0).rows
+  rows = differences.probe(inputs, causal=True, seed=0).rows
   quiet = np.setdiff1d(np.arange(_LENGTH), rows)[0]
   out[1, quiet, 2, 3] = value
   verdict = error.check_forward(
@@ -280,12 +282,12 @@ def test_rows_are_spread_over_heads_and_hold_the_first_and_the_last():
   error.check_forward(out, inputs, reference, causal=True, seed=0)
   heads = {head for head, _ in seen}
   assert len(heads) == 4
-  assert sum(len(rows) for _, rows in seen) == error.ROWS
+  assert sum(len(rows) for _, rows in seen) == samples.ROWS
   assert all(rows[0] == 0 and rows[-1] == 999 for _, rows in seen)
 
 
 def test_the_definition_is_evaluated_in_bounded_groups_of_rows(monkeypatch):
-  monkeypatch.setattr(error, "_ENTRIES", 10 * _LENGTH)
+  monkeypatch.setattr(samples, "_ENTRIES", 10 * _LENGTH)
   sizes = []
 
   def reference(q, k, v, rows, *, causal):
@@ -296,10 +298,10 @@ def test_the_definition_is_evaluated_in_bounded_groups_of_rows(monkeypatch):
   out = np.asarray(_right()(*inputs))
   verdict = error.check_forward(out, inputs, reference, causal=True, seed=0)
   assert verdict.status == "ok"
-  assert max(sizes) <= 10 and sum(sizes) == error.ROWS
+  assert max(sizes) <= 10 and sum(sizes) == samples.ROWS
 
 
 def test_a_relative_error_of_zero_against_zero_is_zero():
   zero = np.zeros(3)
-  assert error.relative_rms(zero, zero) == 0
-  assert error.relative_rms(zero + 1, zero) > 1
+  assert samples.relative_rms(zero, zero) == 0
+  assert samples.relative_rms(zero + 1, zero) > 1

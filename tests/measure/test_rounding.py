@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from lalm.attention import catalogue
-from lalm.measure import error
+from lalm.attention import reference
+from lalm.measure import keys
 from lalm.measure import points
 from lalm.measure import rounding
+from lalm.measure import samples
 from lalm.measure import tolerances
 
 _POINT = {
@@ -58,7 +60,7 @@ def test_distances_are_of_inputs_as_they_were_rounded():
   out = np.float64(out)
   # 32 rows of each of both heads are drawn: all but a few.
   for name, part in (("early", slice(20)), ("late", slice(20, None))):
-    whole = error.relative_rms(out[:, part], exact[:, part])
+    whole = samples.relative_rms(out[:, part], exact[:, part])
     assert found[name] == pytest.approx(whole, rel=0.2)
   assert found["relative"] == max(found["early"], found["late"] / 2)
   assert found["tolerance"] == tolerances.forward("bfloat16", 40)
@@ -126,5 +128,20 @@ def test_a_key_is_of_the_definition_too(monkeypatch):
   plan = lambda: rounding.Target().plan(_POINT, _SETTINGS)["key"]
   before = plan()
   assert plan() == before
-  monkeypatch.setattr(rounding, "_definition", lambda mechanism: "another")
+  right = catalogue.get("mamba2")
+
+  def twice(q, k, v, **rest):
+    return right.definition(q, k, 2 * v, **rest)
+
+  off = dataclasses.replace(right, definition=twice)
+  monkeypatch.setitem(catalogue._BY_NAME, "mamba2", off)
+  assert plan() != before
+
+
+def test_a_key_is_of_the_module_that_a_definition_stands_in(monkeypatch):
+  plan = lambda: rounding.Target().plan(point, _SETTINGS)["key"]
+  point = {**_POINT, "mechanism": "window", "form": "chunkwise"}
+  before, code = plan(), keys.code
+  other = lambda *modules: code(*modules) + "pass" * (reference in modules)
+  monkeypatch.setattr(keys, "code", other)
   assert plan() != before

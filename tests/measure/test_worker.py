@@ -77,7 +77,7 @@ def test_a_plan_answers_every_point_and_prints_go_to_standard_error(start):
   assert [e["event"] for e in events] == ["planned", "failed", "planned", "end"]
   assert [e.get("index") for e in events] == [0, 1, 2, None]
   assert events[0]["key"] == "k7"
-  assert events[1]["status"] == "crashed"
+  assert events[1]["status"] == "refused"
   assert events[1]["reason"] == "ValueError: length: expected > 0"
   assert "plan prints this" in error
   assert process.returncode == 0

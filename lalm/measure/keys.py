@@ -1,0 +1,59 @@
+"""Under which key a measurement is done, and what that key follows from.
+
+A key changes with the point, with what is run there, with the versions and with
+the machine: what was measured under another is measured anew.
+"""
+
+import ast
+import hashlib
+import inspect
+import json
+import types
+from typing import Any, Mapping
+
+from lalm.measure import environment
+
+_DOCUMENTED = (
+    ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef,
+)  # fmt: skip
+
+
+def of(point: Mapping[str, Any], *parts: str) -> str:
+  """Returns 16 hexadecimal digits under which a point's measurement is done.
+
+  They change with the point, the parts, the versions and the machine with its
+  compiler flags and allocator settings.
+
+  Args:
+    point: what is measured.
+    *parts: what a record follows from: programs as StableHLO, code, data.
+  """
+  identity = [
+      dict(point),
+      hashlib.sha256("\n".join(parts).encode()).hexdigest(),
+      environment.versions(),
+      environment.settings(),
+      environment.fingerprint(),
+  ]
+  text = json.dumps(identity, sort_keys=True)
+  return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def code(*modules: types.ModuleType) -> str:
+  """Returns what modules say to the interpreter: no comments, no docstrings.
+
+  Args:
+    *modules: of which a record follows beside the program that is compiled.
+
+  Raises:
+    OSError: a module has no source.
+  """
+  return "\n".join(map(_stripped, modules))
+
+
+def _stripped(module: types.ModuleType) -> str:
+  tree = ast.parse(inspect.getsource(module))
+  for node in ast.walk(tree):
+    if isinstance(node, _DOCUMENTED) and ast.get_docstring(node, clean=False):
+      node.body = node.body[1:] or [ast.Pass()]
+  return ast.unparse(tree)
