@@ -52,7 +52,7 @@ EXPERIMENT = command.Experiment(
             schema.whole(1), 16, "steps in a compiled scan", "tokens"
         ),
     },
-    fixed={"causal": True},
+    fixed={"causal": True, "chunk": 0},
 )
 
 if __name__ == "__main__":

@@ -76,10 +76,12 @@ def retnet(form: contract.Form) -> contract.Form:
   `log_decay` `[G]` may be given instead.
   """
 
-  def decay(heads: int) -> jax.Array:
-    return jnp.log1p(-jnp.exp2(-5.0 - jnp.arange(heads)))
+  return _by_head(form, retnet_log_decay)
 
-  return _by_head(form, decay)
+
+def retnet_log_decay(heads: int) -> jax.Array:
+  """Returns RetNet's log-decays of heads, `[G]`."""
+  return jnp.log1p(-jnp.exp2(-5.0 - jnp.arange(heads)))
 
 
 def lightning(form: contract.Form) -> contract.Form:
@@ -88,10 +90,12 @@ def lightning(form: contract.Form) -> contract.Form:
   Decays are exp(-2^(-8 (g + 1) / G)); `log_decay` `[G]` may be given instead.
   """
 
-  def decay(heads: int) -> jax.Array:
-    return -jnp.exp2(-8.0 * (1 + jnp.arange(heads)) / heads)
+  return _by_head(form, lightning_log_decay)
 
-  return _by_head(form, decay)
+
+def lightning_log_decay(heads: int) -> jax.Array:
+  """Returns the log-decays of heads of Lightning attention, `[G]`."""
+  return -jnp.exp2(-8.0 * (1 + jnp.arange(heads)) / heads)
 
 
 def _by_head(form: contract.Form, decay: Any) -> contract.Form:

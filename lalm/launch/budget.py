@@ -44,7 +44,8 @@ class Plan(NamedTuple):
     rest: seconds beside the calls and compiling.
     compiling: seconds of compiling it.
     enough: seconds of calls after which its time is known well.
-    once: whether a replicate runs it once, not as often as a time is sampled.
+    repeats: how often a replicate calls it at least. With one there is nothing
+      to sample: it costs what it takes from start to end.
     failure: (status, reason) where planning it has failed already.
   """
 
@@ -55,7 +56,7 @@ class Plan(NamedTuple):
   rest: float = REST
   compiling: float = COMPILING
   enough: float = math.inf
-  once: bool = False
+  repeats: int = CALLS
   failure: tuple[str, str] | None = None
 
   @property
@@ -65,9 +66,10 @@ class Plan(NamedTuple):
 
   def calls(self, point_budget: float) -> float:
     """Seconds of the calls of one replicate, given a point's share."""
-    if self.once:
-      return self.seconds
-    return max(CALLS * self.seconds, min(point_budget, self.enough))
+    least = self.repeats * self.seconds
+    if self.repeats == 1:
+      return least
+    return max(least, min(point_budget, self.enough))
 
   def cost(self, point_budget: float, visits: Visits) -> float:
     """Seconds of some visits, given the share for the calls of each."""
@@ -185,7 +187,7 @@ def updated(
   """
   if record.get("status") != "ok":
     return plan
-  if plan.once:  # what the record says of seconds may be more than it took
+  if plan.repeats == 1:  # seconds in the record may be more than it took
     return plan._replace(seconds=wall, rest=0.0, compiling=0.0)
   samples = record.get("seconds")
   if not samples:

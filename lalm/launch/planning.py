@@ -7,7 +7,7 @@ from typing import Any, Sequence
 
 from lalm.launch import conversation
 from lalm.launch import grid
-from lalm.launch.budget import Plan
+from lalm.launch.budget import CALLS, Plan
 from lalm.launch.schema import Settings
 
 
@@ -60,7 +60,7 @@ def plan(
             fields["key"],
             bytes=fields.get("bytes"),
             seconds=fields.get("seconds") or 0.0,
-            once=bool(fields.get("once")),
+            repeats=fields.get("repeats") or CALLS,
         )
       plans[answer.position] = made
   return [plans[index] for index in order]

@@ -18,6 +18,7 @@ import numpy as np
 
 from lalm.attention import catalogue
 from lalm.attention import reference
+from lalm.attention import variants
 from lalm.attention import window
 from lalm.data import text
 from lalm.measure import bounds
@@ -34,6 +35,12 @@ _SECONDS = 2e-9
 _FOLLOWS = (
     sys.modules[__name__], bounds, points, structure, structure.rank, text,
 )  # fmt: skip
+
+# Decays that a paper gives its heads, where others are drawn.
+_OWN = {
+    "retnet": variants.retnet_log_decay,
+    "lightning": variants.lightning_log_decay,
+}
 
 names = catalogue.names
 
@@ -100,7 +107,7 @@ class Target(kernel.Target):
         # With it: of identity values a copy or two, and a block's.
         "bytes": 4 * heads * entries * np.dtype(point["dtype"]).itemsize,
         "seconds": _SECONDS * heads * point["length"] ** 3,
-        "once": True,
+        "repeats": 1,
     }
 
   def measure(
@@ -136,12 +143,21 @@ def _key(point: kernel.Point, lowered: Any) -> str:
 def _inputs(
     point: kernel.Point, mechanism: Any, replicate: int
 ) -> list[np.ndarray]:
-  """q, k, v and gates of a replicate; log-decays are over `horizon`."""
+  """q, k, v and gates of a replicate; drawn log-decays are over `horizon`.
+
+  Those of RetNet's and Lightning's heads are their own.
+  """
   own = {**point, "seed": point["seed"] + replicate}
   arrays = list(points.inputs(own, mechanism))
   for place, name in enumerate(mechanism.gates, 3):
-    if name == "log_decay":
+    if mechanism.name in _OWN:
+      own_decay = _OWN[mechanism.name](point["heads"])
+      arrays[place] = np.asarray(own_decay, arrays[place].dtype)
+    elif name == "log_decay":
       arrays[place] = arrays[place] / point["horizon"]
+  if mechanism.name == "hgrn2":  # its keys are logits of the decay
+    decay = -np.logaddexp(0, -arrays[1]) / point["horizon"]
+    arrays[1] = decay - np.log(-np.expm1(decay))
   return arrays
 
 

@@ -51,7 +51,7 @@ def of(mechanism: Any, point: Point, cut: int) -> Bound:
 
 
 def buckets(cut: int, length: int, features: int) -> int:
-  """Returns the bound of log-linear attention, at most F log2 i.
+  """Returns the bound of log-linear attention, at most F (1 + log2 i).
 
   The tokens before i are a bucket of 2^b for each bit b of i, which later rows
   read through min(F, 2^b) numbers. As t passes multiples of 2, 4, 8, ..., the

@@ -24,7 +24,7 @@ Point = Mapping[str, Any]
 
 
 class Layer(NamedTuple):
-  """Weights of a layer: D x 3 D, D x D, D x 4 D and 4 D x D."""
+  """Weights of a layer: D x H (2 K + V), H V x D, D x 4 D and 4 D x D."""
 
   inputs: jax.Array
   output: jax.Array
@@ -48,9 +48,9 @@ def model(point: Mapping[str, Any]) -> Model:
   """Returns random weights that keep activations of order one.
 
   Args:
-    point: has heads, width, layers, length and seed.
+    point: has heads, width, value_width, layers, length and seed.
   """
-  D = point["heads"] * point["width"]
+  D, values = (point["heads"] * point[n] for n in ("width", "value_width"))
   count = 4 * point["layers"] + 3
   keys = iter(jax.random.split(jax.random.key(point["seed"]), count))
 
@@ -60,7 +60,10 @@ def model(point: Mapping[str, Any]) -> Model:
 
   layers = [
       Layer(
-          draw(D, 3 * D), draw(D, D), draw(D, _INNER * D), draw(_INNER * D, D)
+          draw(D, 2 * D + values),
+          draw(values, D),
+          draw(D, _INNER * D),
+          draw(_INNER * D, D),
       )
       for _ in range(point["layers"])
   ]
@@ -79,10 +82,11 @@ def _layer(
     layer: Layer, x: jax.Array, heads: int, attend: Callable[..., Any]
 ) -> tuple[jax.Array, Any]:
   """One layer on `[B, T, D]`; what `attend` returns beside its output."""
-  q, k, v = jnp.split(_normal(x) @ layer.inputs, 3, axis=-1)
+  D = x.shape[-1]
+  q, k, v = jnp.split(_normal(x) @ layer.inputs, [D, 2 * D], axis=-1)
   split = lambda y: y.reshape(*y.shape[:2], heads, -1)
   out, state = attend(split(q), split(k), split(v))
-  x = x + out.reshape(x.shape) @ layer.output
+  x = x + out.reshape(v.shape) @ layer.output
   return x + jax.nn.gelu(_normal(x) @ layer.up) @ layer.down, state
 
 
@@ -148,7 +152,7 @@ def with_state(point: Point) -> Any:
 def states(point: Point) -> list[Any]:
   """The state of every layer before the first token."""
   mechanism = catalogue.get(point["mechanism"])
-  sizes = (point[n] for n in ("batch", "heads", "width", "width"))
+  sizes = (point[n] for n in ("batch", "heads", "width", "value_width"))
   one = functools.partial(
       mechanism.init, *sizes, capacity=point["length"], dtype=point["dtype"]
   )

@@ -21,6 +21,7 @@ from lalm.attention import catalogue
 from lalm.attention import costs
 from lalm.measure import error
 from lalm.measure import kernel
+from lalm.measure import memory
 from lalm.measure import points
 from lalm.measure import steps
 
@@ -80,18 +81,35 @@ class Target(kernel.Target):
         name: count / tokens if isinstance(count, (int, float)) else count
         for name, count in record["operations"].items()
     }
-    size = _size(self._find(point["mechanism"]), point)
-    took = dict(record["memory"])
-    if point["pass"] == "step":  # where it is written, not beside itself
-      took["peak_bytes"] += size
     return {
         **record,
-        "state_bytes": size,
+        "state_bytes": _size(self._find(point["mechanism"]), point),
         "operations": counted,
-        "memory": took,
         "seconds": [seconds / tokens for seconds in record["seconds"]],
         "calls": record["calls"] * tokens,
     }
+
+  def plan(
+      self, point: kernel.Point, settings: kernel.Settings
+  ) -> dict[str, Any]:
+    """As of attention; seconds are of a token, of which a call has several."""
+    planned = super().plan(point, settings)
+    return {**planned, "repeats": planned["repeats"] * _tokens(point)}
+
+  def _memory(
+      self,
+      point: kernel.Point,
+      mechanism: Any,
+      ready: kernel.Compiled,
+      settings: kernel.Settings,
+  ) -> dict[str, Any]:
+    found = super()._memory(point, mechanism, ready, settings)
+    if point["pass"] == "prefill":
+      return found
+    # Written where it is, the state is an argument; the other figures have it.
+    peak = found["peak_bytes"] + _size(mechanism, point)
+    flag = memory.flag(peak, found, found["closed_form_bytes"])
+    return {**found, "peak_bytes": peak, "flag": flag}
 
   def _program(self, point: kernel.Point, mechanism: Any) -> Program:
     shapes = _shapes(point, mechanism)

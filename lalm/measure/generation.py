@@ -70,12 +70,12 @@ def nodes(length: int) -> tuple[list[int], list[float]]:
   """Returns prefixes, and weights whose sum of times is that of all prefixes.
 
   Gauss and Legendre's rule on [1/2, length + 1/2], the nodes rounded; all
-  prefixes where there are no more than `NODES`.
+  prefixes where two nodes might be one.
 
   Args:
     length: of the longest prefix.
   """
-  if length <= NODES:
+  if length <= 2 * NODES:
     return list(range(1, length + 1)), [1.0] * length
   places, weights = np.polynomial.legendre.leggauss(NODES)
   prefixes = np.rint((length + 1 + length * places) / 2).astype(int)
@@ -110,7 +110,7 @@ class Target(kernel.Target):
         "key": keys.of(point, one.as_text(), *layers, code),
         "bytes": size(weights) + 2 * size(states),
         "seconds": _SECONDS * seconds[point["form"]],
-        "once": True,
+        "repeats": 1,
     }
 
   def measure(
@@ -188,10 +188,8 @@ def _prefixes(
       timed = timing.measure(call, budget=budget / NODES)
     each.append(statistics.median(timed.seconds))
   total = float(np.dot(shares, each))
-  found: dict[str, Any] = {"seconds": [total], "calls": 1}
-  if point["form"] == "stateless":
-    found["prefixes"] = dict(zip(map(str, prefixes), each))
-  return found
+  by_prefix = dict(zip(map(str, prefixes), each, strict=True))
+  return {"seconds": [total], "calls": 1, "prefixes": by_prefix}
 
 
 TARGET = Target()

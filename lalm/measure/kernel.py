@@ -34,6 +34,7 @@ _OVERHEAD = 2e-5  # seconds of a call that computes nothing
 _REACHED = 0.6  # of the rate of a large product; 0.4 to 0.9 is usual
 # Element-wise operations per second, as a share of the rate of products.
 _ELEMENTWISE = 0.5
+_CALLS = 5  # of a measurement at least: gate, memory and three that are timed
 _PEAK_TIMEOUT = 600.0  # seconds for the fresh process that measures memory
 
 Point = Mapping[str, Any]
@@ -89,7 +90,7 @@ class Target:
     return {**self.surroundings(), "ceilings": self._ceilings("float32")}
 
   def plan(self, point: Point, settings: Settings) -> dict[str, Any]:
-    """Key, operations, predicted peak bytes and seconds of one call."""
+    """Key, operations, predicted peak bytes, seconds of a call, and calls."""
     del settings  # what a point is does not depend on how it is measured
     with precision(point):
       mechanism = self._find(point["mechanism"])
@@ -102,6 +103,7 @@ class Target:
           "operations": counted,
           "bytes": _predicted_bytes(program, traced.jaxpr, closed_form),
           "seconds": self._predicted_seconds(point, counted),
+          "repeats": _CALLS,
       }
 
   def measure(

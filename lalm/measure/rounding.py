@@ -73,7 +73,7 @@ class Target(kernel.Target):
     gates = repr(mechanism.gates)
     follows = _definition(point, mechanism), gates, keys.code(*_FOLLOWS), read
     key = keys.of(point, planned["key"], *follows)
-    return {**planned, "key": key, "seconds": seconds, "once": True}
+    return {**planned, "key": key, "seconds": seconds, "repeats": 1}
 
   def measure(
       self, point: kernel.Point, replicate: int, settings: kernel.Settings

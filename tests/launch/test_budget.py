@@ -126,12 +126,17 @@ def test_a_measured_point_is_planned_by_what_it_took():
 
 def test_what_is_run_once_costs_what_it_took():
   # A sequence of 100 s may be the integral of prefixes that took a few.
-  plan = Plan({}, "", seconds=9.0, once=True)
+  plan = Plan({}, "", seconds=9.0, repeats=1)
   assert plan.calls(50.0) == 9.0 and plan.least == 9.0 + budget.REST
   record = {"status": "ok", "seconds": [100.0], "calls": 1}
   found = budget.updated(plan, record, 4.0, 2.0)
   assert found.cost(2.0, Visits(3, 1)) == 3 * 4.0
   assert budget.updated(plan, {"status": "wrong"}, 4.0, 2.0) == plan
+
+
+def test_a_call_of_many_tokens_is_made_as_often_for_each():
+  plan = Plan({}, "", seconds=0.5, rest=1.0, repeats=80)
+  assert plan.least == 41.0 and plan.calls(50.0) == 50.0
 
 
 def test_compiling_and_checking_are_not_planned_for_again():

@@ -81,6 +81,25 @@ def test_log_decays_are_over_the_horizon_and_other_gates_are_not():
   np.testing.assert_array_equal(given, same)
 
 
+def test_decays_of_heads_are_their_own():
+  found = [_measure(mechanism=name) for name in ("retnet", "lightning")]
+  values = [r["blocks"]["heads"][0]["values"] for r in found]
+  assert values[0] != values[1]
+  point = {**_POINT, "mechanism": "retnet"}
+  *_, decay = blocks._inputs(point, catalogue.get("retnet"), 0)
+  np.testing.assert_allclose(decay, np.log([1 - 1 / 32, 1 - 1 / 64]), rtol=1e-6)
+
+
+def test_decays_that_keys_hold_are_over_the_horizon_too():
+  point = {**_POINT, "mechanism": "hgrn2"}
+  mechanism = catalogue.get("hgrn2")
+  logits = lambda horizon: np.float64(
+      blocks._inputs({**point, "horizon": horizon}, mechanism, 0)[1]
+  )
+  log_decay = lambda horizon: -np.log1p(np.exp(-logits(horizon)))
+  np.testing.assert_allclose(log_decay(10) * 10, log_decay(1), rtol=1e-9)
+
+
 def test_a_plan_has_the_key_of_the_record():
   planned = blocks.TARGET.plan(_POINT, {})
   assert planned["key"] == _measure()["key"]

@@ -92,6 +92,10 @@ def test_what_is_recorded_is_of_one_token(monkeypatch):
       memory, "peak", lambda call: memory.Peak(1000, memory.method())
   )
   monkeypatch.setattr(memory, "method", lambda: "VmHWM")
+  flagged = []
+  monkeypatch.setattr(
+      memory, "flag", lambda peak, *rest: flagged.append(peak) or str(peak)
+  )
   target = decoding.Target()
   record = target.measure(_POINT, 0, _SETTINGS)
   assert record["seconds"] == [2.0, 4.0] and record["calls"] == 20
@@ -99,10 +103,19 @@ def test_what_is_recorded_is_of_one_token(monkeypatch):
   state = 4 * 2 * 2 * 37 * (16 + 8) + 4 + 8 + 8
   assert record["state_bytes"] == state
   assert record["memory"]["peak_bytes"] == state + 1000
+  assert record["memory"]["flag"] == str(state + 1000)  # as the other figures
   assert record["operations"]["products"] == 2 * 2 * 2 * 37 * (16 + 8)
   prefill = target.measure({**_POINT, "pass": "prefill"}, 0, _SETTINGS)
   assert prefill["seconds"] == [10.0, 20.0] and prefill["calls"] == 4
   assert prefill["memory"]["peak_bytes"] == 1000
+
+
+def test_a_plan_knows_that_a_call_is_of_several_tokens():
+  plan = lambda **fields: decoding.Target().plan({**_POINT, **fields}, {})
+  one, prefill = plan(tokens=1), plan(**{"pass": "prefill"})
+  assert one["repeats"] == prefill["repeats"] == 5
+  assert plan(tokens=7)["repeats"] == 35
+  assert plan(tokens=7)["seconds"] == one["seconds"]
 
 
 @pytest.mark.parametrize("mechanism", _KINDS)

@@ -154,6 +154,12 @@ def test_the_kernel_is_as_far_as_its_features_and_theory_say(causal):
   assert theory["output"] == pytest.approx(np.sqrt(away / size))
 
 
+def test_what_is_beyond_float64_is_no_number_and_the_rest_stays():
+  record = _measured(sharpness=3000.0)
+  assert record["status"] == "ok" and record["distance"]["relative"] > 0
+  assert record["theory"]["kernel"] is None
+
+
 def test_right_angles_lower_what_theory_expects_of_the_kernel():
   known = [
       _measured(mechanism=name)["theory"]

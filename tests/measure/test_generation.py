@@ -93,7 +93,18 @@ def test_each_way_is_recorded(form):
   assert len(record["seconds"]) == 1 and record["seconds"][0] > 0
   planned = generation.Target().plan(point, _SETTINGS)
   assert planned["key"] == record["key"]
-  assert ("prefixes" in record) == (form == "stateless")
+  if form != "state":
+    assert list(record["prefixes"]) == list(map(str, range(1, 15)))
+  else:
+    assert "prefixes" not in record
+
+
+def test_values_may_be_wider_than_queries():
+  point = {**_POINT, "value_width": 12}
+  record = generation.Target().measure(point, 0, _SETTINGS)
+  assert (record["status"], record["reason"]) == ("ok", "")
+  layer, *_ = decoder.model(point).layers
+  assert layer.inputs.shape == (16, 56) and layer.output.shape == (24, 16)
 
 
 def test_a_state_that_is_dropped_fails_the_gate(monkeypatch):
@@ -114,10 +125,11 @@ def test_a_state_that_is_dropped_fails_the_gate(monkeypatch):
   assert record["status"] == "wrong" and "scores" in record["reason"]
 
 
-@pytest.mark.parametrize("length", (1, 12, 13, 784, 3072))
+@pytest.mark.parametrize("length", (1, 13, 24, 25, 784, 3072))
 def test_few_prefixes_stand_for_all(length):
   prefixes, weights = generation.nodes(length)
-  assert len(prefixes) == min(length, generation.NODES)
+  few = length > 2 * generation.NODES
+  assert len(set(prefixes)) == (generation.NODES if few else length)
   assert 1 <= min(prefixes) and max(prefixes) <= length
   every = np.arange(1, length + 1.0)
   for power in (0, 1, 2, 3):
