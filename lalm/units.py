@@ -39,6 +39,11 @@ def count(value: Any) -> str:
   return MISSING if found is None else f"{round(found):,}"
 
 
+def counted(number_: int, noun: str) -> str:
+  """A whole number of things: `1 worker`, `5 workers`."""
+  return f"{count(number_)} {noun}{'' if number_ == 1 else 's'}"
+
+
 def exponent(value: Any, bounds: Any = None) -> str:
   """An exponent with its interval: `2.01 [1.97, 2.05]`."""
   found, pair = number(value), interval(bounds)

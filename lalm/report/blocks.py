@@ -122,8 +122,7 @@ def effective(blocks: Mapping[str, Any]) -> float:
 def settings(records: Iterable[Record]) -> list[list[Record]]:
   """The records of each setting, the newest first."""
   varying = ("mechanism", "form", "causal", "length")
-  common = lambda point: {n: x for n, x in point.items() if n not in varying}
-  return medians.settings(records, EXPERIMENT, common)
+  return medians.settings(records, EXPERIMENT, varying)
 
 
 def tables(records: Iterable[Record], environment: Mapping[str, Any]) -> str:
@@ -218,20 +217,16 @@ def setting(records: Sequence[Record], environment: Mapping[str, Any]) -> str:
   """What was computed where."""
   point = records[0]["point"]
   return (
-      f"{medians.place(records, environment)}, W={point['window']}, log-decays"
-      f" divided by {point['horizon']}"
+      f"{medians.place(records, environment)}, W={point['window']}, drawn"
+      f" log-decays divided by {point['horizon']}"
   )
 
 
 def heading(records: Sequence[Record], environment: Mapping[str, Any]) -> str:
   """What was computed where, and what the table's numbers are."""
   return (
-      f"{setting(records, environment)}; blocks A[i:, :i]; medians over"
-      f" {texts(records)} workers, each with a text and gates of its own, in"
+      f"{setting(records, environment)}; blocks A[i:, :i]; of a worker's heads"
+      " the middle one, or the higher of two; medians over"
+      f" {medians.workers(records)}, each with a text and gates of its own, in"
       " brackets 95 % of the medians of workers drawn anew"
   )
-
-
-def texts(records: Iterable[Record]) -> int:
-  """How many workers there were, each with a text of its own."""
-  return medians.workers(records)

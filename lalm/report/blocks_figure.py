@@ -19,6 +19,7 @@ from lalm.report import blocks
 from lalm.report import blocks_pictures
 from lalm.report import canvas
 from lalm.report import margins
+from lalm.report import medians
 from lalm.report import style
 
 Record = Mapping[str, Any]
@@ -117,7 +118,8 @@ def _caption(records: Sequence[Record], environment: Mapping[str, Any]) -> str:
       " before, A[i:, :i]. a: largest |A| of each cell over that of all, first"
       " head; outlined is the block at n/2, or one of larger rank. b: above"
       " rounding, over cuts from n/4 to 3n/4; finely dotted: bounds. c: over"
-      f" the largest. b, d, e: medians over {blocks.texts(records)} texts;"
+      f" the largest. b, d, e: medians over {medians.workers(records)}, each of"
+      " a text of its own, of the middle head or the higher of two;"
       " families a line apart, for many ranks are equal. Dashed: not causal."
   )
 

@@ -80,19 +80,6 @@ def series(records: Iterable[Record]) -> list[Series]:
   return found
 
 
-def settings(
-    records: Iterable[Record], but: tuple[str, ...] = OWN
-) -> list[list[Record]]:
-  """Returns the experiment's records by machine and setting, newest first.
-
-  Args:
-    records: of one device's folder.
-    but: fields of a point that a setting is not told by.
-  """
-  common = lambda point: {**point, **dict.fromkeys(but)}
-  return medians.settings(records, EXPERIMENT, common)
-
-
 def tables(records: Iterable[Record], environment: Mapping[str, Any]) -> str:
   """Returns a table for each setting as Markdown, the newest first.
 
@@ -101,7 +88,8 @@ def tables(records: Iterable[Record], environment: Mapping[str, Any]) -> str:
     environment: of that folder.
   """
   return "\n".join(
-      _markdown(own, environment) for own in settings(list(records))
+      _markdown(own, environment)
+      for own in medians.settings(records, EXPERIMENT, OWN)
   )
 
 
@@ -115,12 +103,12 @@ def _markdown(records: list[Record], environment: Mapping[str, Any]) -> str:
     for budget, remark in one.remarks.items():
       name = f"{one.mechanism}, budget {budget}"
       notes.setdefault(f"{name}: {remark}", []).append(str(one.sharpness))
-  point, drawn = records[0]["point"], medians.workers(records)
+  point = records[0]["point"]
   heading = (
       f"**{medians.place(records, environment)}, n={point['length']},"
       f" {'causal' if point['causal'] else 'full'}; relative distance to"
       " softmax in float64 for each budget (features, rows, landmarks, tokens),"
-      f" medians over {drawn} {'draw' if drawn == 1 else 'draws'}**"
+      f" medians over draws, of {medians.workers(records)}**"
   )
   return "\n".join(
       [heading, "", *medians.table(head, rows, words=2), "", *_NOTES]

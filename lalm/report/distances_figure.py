@@ -6,6 +6,7 @@ kernel that random features estimate, and causal attention by position.
 
 import functools
 import math
+import statistics
 from typing import Any, Callable, Iterable, Mapping, NamedTuple, Sequence
 
 from matplotlib import axes as mpl_axes
@@ -60,7 +61,7 @@ def render(
     environment: of that folder.
   """
   but = (*distances.OWN, "causal")
-  for own in distances.settings(list(records), but):
+  for own in medians.settings(records, distances.EXPERIMENT, but):
     ways = {
         causal: distances.series(
             r for r in own if r["point"]["causal"] == causal
@@ -114,7 +115,8 @@ def _rows(ways: Mapping[bool, list[Series]]) -> list[_Row]:
   full = bool(ways[False])
   kernels = [s for s in ways[not full] if s.median(_kernel)]
   if kernels:
-    rows.append(_Row("the kernel", "distance of estimates", not full, _kernels))
+    words = "the kernel, full" if full else "the kernel, causal"
+    rows.append(_Row(words, "distance of estimates", not full, _kernels))
   budget = _position_budget(ways[True])
   rows.append(_Row(f"causal, budget {budget}", distance, True, _position))
   return rows
@@ -186,7 +188,7 @@ def _line(
   """Medians of sorted numbers joined, and bars from the least to the most."""
   colour, marker = _LOOKS.get(name, (style.INK, "."))
   places = sorted(points)
-  middle = [points[x][len(points[x]) // 2] for x in places]
+  middle = [statistics.median(points[x]) for x in places]
   axes.plot(
       places,
       middle,
@@ -273,12 +275,13 @@ def _caption(records: Sequence[Record], environment: Mapping[str, Any]) -> str:
       " features (pairs of hyperbolic and trigonometric ones), rows of a"
       " projection, landmarks, or tokens of a window, of a bucket for lsh,"
       " whose queries are its keys. Medians over draws (of"
-      f" {medians.workers(records)} workers), bars from the least to the most."
+      f" {medians.workers(records)}), bars from the least to the most."
       " Logits have a deviation of about 1 before they are multiplied. Theory"
       " of outputs is of the first order, drawn where it is below"
       f" {_FIRST_ORDER:g}; that of the kernel is exact, the root mean square"
       " over all draws: for positive features and large logits few draws in"
       " very many decide it, and those seen lie far below. A grey line: the"
-      " mean of the values a query sees. Lines that leave a panel at its foot"
-      " go on to rounding errors."
+      " mean of the values a query sees; dotted: a budget of n. Lines that"
+      " leave a panel at its foot go on to rounding errors; what is farther than"
+      f" {_HIGHEST:g} is above it."
   )

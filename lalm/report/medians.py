@@ -3,14 +3,18 @@
 import json
 import pathlib
 import statistics
-from typing import Any, Callable, Iterable, Mapping, Sequence
+from typing import Any, Callable, Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 
 from lalm import store
+from lalm import units
+from lalm.report import results
 from lalm.scaling import intervals
 
 Record = Mapping[str, Any]
+# What decides numbers, in records of all experiments.
+_VERSIONS = ("python", "jax", "jaxlib", "numpy")
 
 
 def publish(
@@ -26,7 +30,7 @@ def publish(
     The records and the environment.
   """
   records = store.load(folder / "records.jsonl").records
-  environment = json.loads((folder / "environment.json").read_text())
+  environment = results.environment(folder)
   text = tables(records, environment)
   store.replace(folder / "table.md", text)
   print(text)
@@ -57,8 +61,7 @@ def cell(each: Sequence[float]) -> str:
     return ""
   middle, bounds = statistics.median(each), interval(each)
   if bounds is None:
-    noun = "worker" if len(each) == 1 else "workers"
-    return f"{middle:.2f} ({len(each)} {noun})"
+    return f"{middle:.2f} ({units.counted(len(each), 'worker')})"
   return f"{middle:.2f} [{bounds[0]:.2f}, {bounds[1]:.2f}]"
 
 
@@ -79,22 +82,29 @@ def remark(records: Sequence[Record]) -> str:
 
 
 def settings(
-    records: Iterable[Record],
-    experiment: str,
-    common: Callable[[Mapping[str, Any]], Any],
+    records: Iterable[Record], experiment: str, but: Collection[str]
 ) -> list[list[Record]]:
-  """Returns an experiment's records by machine and setting, the newest first.
+  """Returns an experiment's records by machine, versions and setting.
 
   Args:
     records: of one device's folder; those of other experiments are left out.
     experiment: its name.
-    common: what points of one setting have in common.
+    but: fields of a point that a setting is not told by.
+
+  Returns:
+    The records of each, the newest first.
   """
   groups: dict[str, list[Record]] = {}
   for record in records:
     point = record.get("point") or {}
     if record.get("experiment") == experiment and "length" in point:
-      setting = [record.get("machine"), record.get("device"), common(point)]
+      versions = record.get("versions") or {}
+      setting = [
+          record.get("machine"),
+          record.get("device"),
+          [versions.get(name) for name in _VERSIONS],
+          {name: value for name, value in point.items() if name not in but},
+      ]
       groups.setdefault(json.dumps(setting, sort_keys=True), []).append(record)
   started = lambda own: max(str(record.get("started", "")) for record in own)
   return sorted(groups.values(), key=started, reverse=True)
@@ -111,13 +121,19 @@ def place(
     versions.update(record.get("versions") or {})
   used = ", ".join(f"{name} {versions[name]}" for name in sorted(versions))
   point = records[0]["point"]
-  return (
-      f"{environment.get('slug', environment.get('device', 'device'))};"
-      f" {used}; B={point['batch']}, H={point['heads']}, d={point['width']}"
-      + (f", {point['dtype']}" if dtype else "")
-  )
+  sizes = f"B={point['batch']}, H={point['heads']}, d={point['width']}"
+  values = point.get("value_width", point["width"])
+  sizes += f", V={values}" if values != point["width"] else ""
+  if dtype:
+    sizes += f", {point['dtype']}"
+  corpus = pathlib.Path(point.get("corpus") or "").name
+  sizes += f", of {corpus}" if corpus else ""
+  sizes += f", seed {point['seed']}" if point.get("seed") else ""
+  where = environment.get("slug", environment.get("device", "device"))
+  return f"{where}; {used}; {sizes}"
 
 
-def workers(records: Iterable[Record]) -> int:
-  """How many workers have timed something."""
-  return len({r["replicate"] for r in records if r["status"] == "ok"})
+def workers(records: Iterable[Record]) -> str:
+  """How many workers have measured something: `5 workers`."""
+  count = len({r["replicate"] for r in records if r["status"] == "ok"})
+  return units.counted(count, "worker")

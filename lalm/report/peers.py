@@ -16,16 +16,7 @@ EXPERIMENT = "peer_comparison"
 OURS = "lalm"
 MISSING = "missing: not installed"
 Record = Mapping[str, Any]
-# What records have in common that are compared, beside machine and device.
-_SETTING = (
-    "batch",
-    "heads",
-    "width",
-    "value_width",
-    "dtype",
-    "corpus",
-    "seed",
-)
+_SWEPT = ("mechanism", "form", "pass", "length", "causal", "chunk")
 Place = tuple[str, bool, str, int]  # work, causal, pass, length
 
 
@@ -72,10 +63,9 @@ def tables(
     environment: of that folder.
     missing: work -> libraries that do not import here.
   """
-  common = lambda point: [point.get(name) for name in _SETTING]
   return "\n".join(
       markdown(ratios(own, missing), heading(own, environment))
-      for own in medians.settings(records, EXPERIMENT, common)
+      for own in medians.settings(records, EXPERIMENT, _SWEPT)
   )
 
 
@@ -204,7 +194,7 @@ def heading(records: Iterable[Record], environment: Mapping[str, Any]) -> str:
   records = list(records)
   return (
       f"{medians.place(records, environment)}; medians over"
-      f" {medians.workers(records)} worker processes that run all libraries, in"
+      f" {medians.workers(records)} that run all libraries, in"
       " brackets 95 % of the medians of workers drawn anew; above 1: lalm is"
       " faster"
   )

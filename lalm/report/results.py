@@ -293,6 +293,11 @@ def _fit_place(fit: Mapping, curves: Iterable[Curve]) -> tuple | None:
   return None
 
 
+def environment(folder: pathlib.Path) -> dict[str, Any]:
+  """Where the records of a folder are from; empty where nothing tells it."""
+  return _json(folder / "environment.json", dict, [])
+
+
 def _json(path: pathlib.Path, kind: type, unreadable: list[str]) -> Any:
   """The content of a side file; empty where there is none or it is damaged."""
   if not path.is_file():

@@ -8,7 +8,7 @@ from lalm.scaling import reading
 
 EXPERIMENT = "form_error"
 Record = Mapping[str, Any]
-OWN = ("mechanism", "form", "dtype", "length")  # fields of a series
+OWN = ("mechanism", "form", "dtype", "length", "chunk")  # fields of a series
 
 
 class Series(NamedTuple):
@@ -18,6 +18,7 @@ class Series(NamedTuple):
     mechanism: its name.
     form: of the mechanism.
     dtype: of its inputs.
+    chunk: the form's own if 0; None where it has none.
     records: length -> what was measured; of several workers the farthest.
     remarks: length -> why nothing was measured.
   """
@@ -25,29 +26,32 @@ class Series(NamedTuple):
   mechanism: str
   form: str
   dtype: str
+  chunk: int | None
   records: dict[int, Record]
   remarks: dict[int, str]
 
   @property
   def name(self) -> str:
     """`softmax.blockwise`; a user's `package.module:NAME` gives `NAME`."""
-    return f"{self.mechanism.rpartition(':')[2]}.{self.form}"
+    tail = f" C={self.chunk}" if self.chunk else ""
+    return f"{self.mechanism.rpartition(':')[2]}.{self.form}{tail}"
 
 
 def series(records: Iterable[Record]) -> list[Series]:
-  """Returns the series of one setting, by mechanism, form and dtype.
+  """Returns the series of one setting, by mechanism, form, dtype and chunk.
 
   Args:
     records: of one setting on one device.
   """
-  members: dict[tuple[str, str, str], dict[int, list[Record]]] = {}
+  members: dict[tuple[Any, ...], dict[int, list[Record]]] = {}
   for record in records:
     point = record["point"]
-    whose = point["mechanism"], point["form"], point["dtype"]
+    whose = tuple(point.get(n) for n in OWN if n != "length")
     lengths = members.setdefault(whose, {})
     lengths.setdefault(point["length"], []).append(record)
   found = []
-  for whose, lengths in sorted(members.items()):
+  order = lambda item: (item[0][:-1], item[0][-1] or 0)
+  for whose, lengths in sorted(members.items(), key=order):
     own: dict[int, Record] = {}
     remarks = {}
     for length in sorted(lengths):
@@ -57,26 +61,14 @@ def series(records: Iterable[Record]) -> list[Series]:
       else:
         remark = medians.remark(lengths[length])
         remarks[length] = remark or "not measured"
-    found.append(Series(*whose, own, remarks))
+    mechanism, form, dtype, chunk = whose
+    found.append(Series(mechanism, form, dtype, chunk, own, remarks))
   return found
 
 
 def relative(record: Record) -> float:
   """The distance that the gate of a timing compares with its tolerance."""
   return record["distance"]["relative"]
-
-
-def settings(
-    records: Iterable[Record], but: tuple[str, ...] = OWN
-) -> list[list[Record]]:
-  """Returns the experiment's records by machine and setting, newest first.
-
-  Args:
-    records: of one device's folder.
-    but: fields of a point that a setting is not told by.
-  """
-  common = lambda point: {**point, **dict.fromkeys((*but, "chunk"))}
-  return medians.settings(records, EXPERIMENT, common)
 
 
 def tables(records: Iterable[Record], environment: Mapping[str, Any]) -> str:
@@ -87,7 +79,8 @@ def tables(records: Iterable[Record], environment: Mapping[str, Any]) -> str:
     environment: of that folder.
   """
   return "\n".join(
-      _markdown(own, environment) for own in settings(list(records))
+      _markdown(own, environment)
+      for own in medians.settings(records, EXPERIMENT, OWN)
   )
 
 

@@ -41,7 +41,8 @@ def render(
     records: of one device's folder.
     environment: of that folder.
   """
-  for own in roundings.settings(list(records), (*roundings.OWN, "causal")):
+  but = (*roundings.OWN, "causal")
+  for own in medians.settings(records, roundings.EXPERIMENT, but):
     found = _shown(own)
     if found:
       return canvas.render(functools.partial(_draw, own, found, environment))
@@ -83,7 +84,7 @@ def _draw(
   dtypes = sorted({s.dtype for s in found}, key=_roundoff)
   families = [f for f in _FAMILIES if any(_family(s) == f for s in found)]
   forms = sorted({s.form for s in found}, key=_rank)
-  caption = _caption(records, environment)
+  caption = _caption(records, found, environment)
   shape, handles = (len(families), len(dtypes)), _handles(forms)
   drawn = sheets.sheet(*shape, handles, caption, 5, between=0.5, right=0.95)
   for i, family in enumerate(families):
@@ -206,12 +207,24 @@ def _handles(forms: Sequence[str]) -> list[Any]:
   return found + [sheets.handle("tolerance", style.INK, linestyle=_ALLOWED)]
 
 
-def _caption(records: Sequence[Record], environment: Mapping[str, Any]) -> str:
+def _caption(
+    records: Sequence[Record],
+    found: Sequence[Series],
+    environment: Mapping[str, Any],
+) -> str:
+  full = sorted(
+      {
+          s.mechanism
+          for s in found
+          if not all(r["point"]["causal"] for r in s.records.values())
+      }
+  )
+  whose = f"full: {', '.join(full)}" if full else "all causal"
   return (
       "Relative distance of every form to its mechanism's definition in"
       " float64, on the inputs as rounded to the dtype: root mean square of"
       " sampled rows, the first half of them or half of the other's, whichever"
       f" is larger; {medians.place(records, environment, dtype=False)}. Dashed:"
       " the tolerance beyond which a form is not timed. A step is a compiled"
-      " scan of steps; Linformer and Nystromformer are full, all others causal."
+      f" scan of steps; {whose}."
   )

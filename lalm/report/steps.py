@@ -52,10 +52,9 @@ def tables(records: Iterable[Record], environment: Mapping[str, Any]) -> str:
     records: of one device's folder; those of other experiments are left out.
     environment: of that folder.
   """
-  common = lambda point: {**point, "mechanism": None}
   return "\n".join(
       _markdown(lines(own), _heading(own, environment))
-      for own in medians.settings(records, EXPERIMENT, common)
+      for own in medians.settings(records, EXPERIMENT, ("mechanism",))
   )
 
 
@@ -127,6 +126,6 @@ def _heading(records: list[Record], environment: Mapping[str, Any]) -> str:
   return (
       f"{medians.place(records, environment)}, {point['length']} steps in a"
       " compiled scan; one call: from Python, B=1; medians over"
-      f" {medians.workers(records)} workers, in brackets 95 % of the medians of"
+      f" {medians.workers(records)}, in brackets 95 % of the medians of"
       " workers drawn anew"
   )

@@ -4,7 +4,6 @@ A line is a mechanism at one context; a number is the batch over the seconds of
 a step, the median over workers.
 """
 
-import json
 import pathlib
 import statistics
 from typing import Any, Iterable, Mapping, NamedTuple
@@ -12,6 +11,7 @@ from typing import Any, Iterable, Mapping, NamedTuple
 from lalm import store
 from lalm import units
 from lalm.report import medians
+from lalm.report import results
 from lalm.scaling import reading
 
 EXPERIMENT = "decode_latency"
@@ -54,9 +54,8 @@ def settings(
     environment: of that folder.
   """
   steps = [r for r in records if (r.get("point") or {}).get("pass") == "step"]
-  common = lambda point: {**point, "mechanism": None, "batch": None}
   found = []
-  for own in medians.settings(steps, EXPERIMENT, common):
+  for own in medians.settings(steps, EXPERIMENT, ("mechanism", "batch")):
     setting = Setting(_heading(own, environment), tuple(_lines(own)))
     if len(setting.batches) > 1:
       found.append(setting)
@@ -88,7 +87,7 @@ def _heading(records: list[Record], environment: Mapping[str, Any]) -> str:
   )
   return (
       f"{place}, a context of {point['length']:,} tokens;"
-      f" {medians.workers(records)} workers"
+      f" {medians.workers(records)}"
   )
 
 
@@ -122,7 +121,7 @@ def publish(folder: pathlib.Path) -> list[Setting]:
     folder: has `records.jsonl` and `environment.json`.
   """
   records = store.load(folder / "records.jsonl").records
-  environment = json.loads((folder / "environment.json").read_text())
+  environment = results.environment(folder)
   found = settings(records, environment)
   if found:
     text = markdown(found)

@@ -88,7 +88,10 @@ def test_numbers_are_medians_over_workers_of_the_higher_head():
 
 def test_a_row_has_bound_ranks_and_growth():
   text = blocks.tables(_sweep(), {"slug": "cpu-test"})
-  assert "**cpu-test; jax 1.2.3; B=1, H=2, d=2, float64, W=4, log-dec" in text
+  assert (
+      "**cpu-test; jax 1.2.3; B=1, H=2, d=2, float64, W=4, drawn log-dec"
+      in text
+  )
   assert "; n = 32**" in text
   rows = [row for row in text.splitlines() if row.startswith("| ")]
   assert [row.split(" | ")[0] for row in rows[2:]] == [

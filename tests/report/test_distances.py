@@ -55,7 +55,7 @@ def test_a_number_is_the_median_of_the_draws():
       "| performer_independent | kernel | 0.5 |  | 0.5 | 0.12 |",
       "| performer_independent | theory, kernel | 0.5 |  | 0.75 | 0.19 |",
   ]
-  assert "n=8, full" in text and "over 3 draws" in text
+  assert "n=8, full" in text and "over draws, of 3 workers" in text
 
 
 def test_what_was_not_measured_says_why():
@@ -78,7 +78,7 @@ def test_full_and_causal_have_tables_of_their_own_and_panels_of_one_figure():
   assert titles == [
       "(a) full, logits 0.5 x",
       "(b) causal, logits 0.5 x",
-      "(c) the kernel, logits 0.5 x",
+      "(c) the kernel, full, logits 0.5 x",
       "(d) causal, budget 16, logits 0.5 x",
   ]
   assert [len(_curves(ax)) for ax in axes] == [3, 3, 1, 3]

@@ -48,8 +48,14 @@ def test_ratios_are_of_the_same_worker_and_stand_beside_the_papers():
 
 def test_the_integral_is_held_against_every_prefix_of_the_same_worker():
   text = generation.tables(_RECORDS, {})
-  assert "integral over all prefixes run is 0.800" in text
+  assert "prefixes run is 0.800, beyond the 5% that are allowed" in text
   assert "all prefixes run" not in generation.tables(_RECORDS[:6], {})
+
+
+def test_the_papers_numbers_stand_beside_a_model_of_its_sizes_only():
+  narrow = list(_records("softmax", "state", (3.0,), width=16))
+  assert "1.3 |" in generation.tables(_RECORDS, {})
+  assert "1.3 |" not in generation.tables(narrow, {})
 
 
 def test_what_was_not_measured_says_why():

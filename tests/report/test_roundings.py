@@ -47,6 +47,33 @@ def test_of_several_workers_the_farthest_counts():
   assert roundings.relative(one.records[8]) == 5e-7
 
 
+def test_forms_of_several_chunks_and_versions_stand_apart():
+  chunks = []
+  for chunk in (0, 64, 16):
+    record = _record(1e-7 * (chunk + 1), form="chunkwise")
+    record["point"]["chunk"] = chunk
+    chunks.append({**record, "key": str(chunk)})
+  text = roundings.tables(chunks, _ENVIRONMENT)
+  rows = [line.split(" | ")[0] for line in text.splitlines() if "| lin" in line]
+  assert rows == [
+      f"| linear.chunkwise{tail}" for tail in ("", " C=16", " C=64")
+  ]
+  newer = [{**chunks[0], "versions": {"jax": "2"}, "started": "2"}]
+  first, second = roundings.tables(chunks + newer, _ENVIRONMENT).split("**\n")[
+      :2
+  ]
+  assert "jax 2" in first and "jax 1.2.3" in second
+
+
+def test_what_cannot_be_causal_is_named():
+  caption = lambda records: roundings_figure._caption(
+      records, roundings.series(records), _ENVIRONMENT
+  )
+  full = _record(1e-7, "marks", causal=False)
+  assert caption([_record(1e-7), full]).endswith("; full: marks.")
+  assert caption([_record(1e-7)]).endswith("; all causal.")
+
+
 def test_what_was_not_measured_says_why():
   failed = dict(status="over_budget", reason="needs 128 GiB")
   records = _sweep() + [
