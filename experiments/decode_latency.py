@@ -52,7 +52,7 @@ EXPERIMENT = command.Experiment(
             schema.whole(1), 16, "steps in a compiled scan", "tokens"
         ),
     },
-    fixed={"causal": True, "chunk": 0},
+    fixed={"causal": True},
 )
 
 if __name__ == "__main__":

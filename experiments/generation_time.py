@@ -39,7 +39,7 @@ EXPERIMENT = command.Experiment(
             schema.whole(1, 96), 8, "layers of the model", "layers"
         )
     },
-    fixed={"causal": True, "passes": ("forward",), "chunk": 0},
+    fixed={"causal": True, "passes": ("forward",)},
 )
 
 if __name__ == "__main__":

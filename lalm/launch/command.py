@@ -101,7 +101,9 @@ def _run(argv: Sequence[str], experiment: Experiment) -> int:
   settings = request.settings
   for name, value in experiment.fixed.items():
     if settings[name] != value:
-      raise schema.UsageError(f"--config.{name}", str(value), settings[name])
+      raise schema.UsageError(
+          f"--config.{name}", schema.shown(value), settings[name]
+      )
   flags.check_out(request.out, create=False)
   found = survey.ask(
       settings["mechanisms"], experiment.target, experiment.catalogue

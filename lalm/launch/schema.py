@@ -27,7 +27,8 @@ def shown(value: Any) -> str:
   """A value as a message shows it: quoted when text, cut when long."""
   if isinstance(value, Verbatim):
     return str(value)
-  text = repr(value)
+  parts = value if isinstance(value, tuple) and value else (value,)
+  text = ", ".join(map(repr, parts))
   return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
 
 

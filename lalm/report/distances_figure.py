@@ -282,6 +282,6 @@ def _caption(records: Sequence[Record], environment: Mapping[str, Any]) -> str:
       " over all draws: for positive features and large logits few draws in"
       " very many decide it, and those seen lie far below. A grey line: the"
       " mean of the values a query sees; dotted: a budget of n. Lines that"
-      " leave a panel at its foot go on to rounding errors; what is farther than"
-      f" {_HIGHEST:g} is above it."
+      " leave a panel at its foot go on to rounding errors; what is farther"
+      f" than {_HIGHEST:g} is above it."
   )

@@ -52,7 +52,7 @@ def test_a_small_run_ends_in_a_table_and_a_figure(tmp_path):
         ("--config.sharpness=0", "a number greater than 0"),
         ("--config.causal=True", "can be causal"),
         ("--config.mechanisms=softmax", "expected one of performer"),
-        ("--config.passes=forward_backward", "passes: expected ('forward',)"),
+        ("--config.passes=forward_backward", "passes: expected 'forward'; got"),
     ],
 )
 def test_what_cannot_be_measured_is_refused_in_a_line(tmp_path, flag, words):

@@ -47,7 +47,7 @@ def test_a_small_run_ends_in_a_table_and_a_figure(tmp_path):
             "--config.lengths: expected an integer from 2",
         ),
         ("--config.window=0", "--config.window: expected an integer from 1"),
-        ("--config.dtype=float32", "dtype: expected ('float64',); got"),
+        ("--config.dtype=float32", "dtype: expected 'float64'; got"),
         ("--config.mechanisms=linformer", "those that can be causal"),
     ],
 )

@@ -37,7 +37,7 @@ def test_a_small_run_ends_in_a_table(tmp_path):
     ("flag", "words"),
     [
         ("--config.layers=0", "layers: expected an integer from 1 to 96"),
-        ("--config.passes=forward_backward", "passes: expected ('forward',)"),
+        ("--config.passes=forward_backward", "passes: expected 'forward'; got"),
         ("--config.mechanisms=mamba2", "no gates, got 'mamba2'"),
         ("--config.forms=chunkwise", "--config.forms: expected some of"),
     ],

@@ -40,7 +40,7 @@ def test_a_small_run_ends_in_a_table(tmp_path):
     ("flag", "words"),
     [
         ("--config.causal=False", "--config.causal: expected True; got False"),
-        ("--config.passes=forward_backward", "passes: expected ('forward',)"),
+        ("--config.passes=forward_backward", "passes: expected 'forward'; got"),
     ],
 )
 def test_steps_of_another_kind_are_refused(tmp_path, flag, words):
