@@ -56,7 +56,8 @@ def step(s: costs.Sizes) -> costs.Cost:
   level = s.lanes * s.width * s.value_width
   size = level * _levels(s)
   products = 2 * (size * (3 if s.gradient else 1) + level)
-  return costs.Cost(products, size * s.wide + s.result)
+  one = s._replace(length=1)
+  return costs.Cost(products, size * s.wide + one.result)
 
 
 def _bytes(s: costs.Sizes, count: int, chunk: int) -> int:

@@ -113,3 +113,18 @@ def test_causal_blocks_of_the_future_are_skipped(mechanism, form, case, pass_):
   full = cases.dataclasses.replace(case, causal=False)
   half = _count(mechanism, form, case, pass_)
   assert half <= 0.52 * _count(mechanism, form, full, pass_)
+
+
+_WITH_STATE = [n for n in catalogue.names() if catalogue.get(n).start]
+
+
+@pytest.mark.parametrize("name", _WITH_STATE)
+def test_the_bytes_of_a_step_are_those_of_its_state_and_one_token(name):
+  entry = catalogue.get(name)
+  own = dict(batch=2, heads=3, width=8, value_width=5)
+  for capacity in (64, 65_536):
+    state = jax.eval_shape(lambda: entry.init(*own.values(), capacity=capacity))
+    size = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
+    cost = entry.cost("step", **own, length=capacity)
+    # Beside it a few numbers a head: scores of what it holds, and an output.
+    assert 0.5 * size < cost.bytes < 1.5 * size + 2**12, name
