@@ -187,6 +187,8 @@ def prepare(
   shapes.check_like("state", state, fresh)
   if segment_ids is not None:
     segment_ids = segment_ids.astype(jnp.int32)
+    segment = masks.entering(segment_ids, state.segment)
+    state = state._replace(segment=segment)
   precision = contract.precision(q.dtype, k.dtype, v.dtype)
   call = Call(sizes, precision, wide, v.dtype, scale, bonus, inside)
   return call, state, Tokens(q, k, v, log_decay, ids=segment_ids, **gates)

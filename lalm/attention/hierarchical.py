@@ -230,9 +230,8 @@ def _prepare(
   state = state._replace(S=jnp.where(block[..., None, None], state.S, 0))
   position = jnp.arange(length, dtype=jnp.int32) + state.position[:, :1]
   if x.ids is not None:
-    first = masks.first_of_document(x.ids)
-    own = jnp.arange(length, dtype=jnp.int32) - first
-    goes_on = (x.ids == state.segment[:, None]) & (first == 0)
+    own = jnp.arange(length, dtype=jnp.int32) - masks.first_of_document(x.ids)
+    goes_on = x.ids == state.segment[:, None]
     position = jnp.where(goes_on, position, own)
   position = jnp.broadcast_to(position[..., None], (batch, length, groups))
   return call, state, x._replace(position=position)

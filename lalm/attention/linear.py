@@ -311,5 +311,7 @@ def _check(
   product = functools.partial(jnp.einsum, precision=precision)
   if segment_ids is not None:
     segment_ids = segment_ids.astype(jnp.int32)
+    segment = masks.entering(segment_ids, state.segment)
+    state = state._replace(segment=segment)
   call = sums.Pieces(sizes, feature_map, product, scale, dtype)
   return call, call.enter(state), segment_ids

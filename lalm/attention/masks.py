@@ -52,6 +52,23 @@ def end_of_document(segment_ids: jax.Array) -> jax.Array:
   return segment_ids.shape[1] - backwards
 
 
+def entering(segment_ids: jax.Array, last: jax.Array) -> jax.Array:
+  """Returns the id under which a call knows the document of a state.
+
+  Its own where the call goes on with it, else one that no token has: a call may
+  number its documents anew, and come to that id later.
+
+  Args:
+    segment_ids: `[B, T]` integers, non-decreasing along T.
+    last: id of the state's document, `[B]`.
+
+  Returns:
+    `[B]` ids.
+  """
+  first = segment_ids[:, 0]
+  return jnp.where(first == last, last, first - 1)
+
+
 def of_call(
     batch: int,
     queries: int,
@@ -96,8 +113,8 @@ def of_call(
     return Interval(first, None if unbounded else stop), start, last
   segment_ids = segment_ids.astype(jnp.int32)  # as states keep them
   first = written + first_of_document(segment_ids)
-  goes_on = segment_ids == last[:, None]
   if not stateless:
+    goes_on = segment_ids == entering(segment_ids, last)[:, None]
     first = jnp.where(goes_on, start[:, None], first)
   if not causal:
     stop = written + end_of_document(segment_ids)

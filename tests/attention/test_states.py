@@ -124,6 +124,44 @@ def test_another_segment_forgets_the_state(mechanism, form, case):
   assert_close(out, fresh, forward(case.dtype, case.length))
 
 
+@pytest.mark.parametrize(
+    "ids",
+    (
+        (1, 1, 2, 3, 3, 3, 3),  # a call that numbers its documents anew
+        (-1, -1, -1, 3, 3, 3, 4),
+        (2, 3, 3, 3, 3, 3, 3),
+    ),
+    ids=str,
+)
+@pytest.mark.cases(
+    cases.Case("ids", batch=1, length=14, split=7, packed=True, chunk=4)
+)
+def test_a_document_with_the_id_of_the_state_begins_anew(
+    mechanism, form, case, ids
+):
+  """If another came between, nothing of the state's is seen or kept."""
+  with subject.precision(case):
+    arrays, gates, _ = cases.make(mechanism, case)
+    known = np.array([[0, 0, 3, 3, 3, 3, 3, *ids]], np.int32)
+    first, rest = (
+        subject.part((arrays, gates, known), *ends)
+        for ends in ((0, 7), (7, 14))
+    )
+    _, state = _run(
+        mechanism, form, case, first, subject.blank(mechanism, case)
+    )
+    other = (rest[0], rest[1], rest[2] + 100)
+    (out, after), (expected, new) = (
+        _run(mechanism, form, case, given, state) for given in (rest, other)
+    )
+  np.testing.assert_array_equal(out, expected)
+  arrays = [  # but for the cache, which keeps what is not seen, and the id
+      [x for x in jax.tree.leaves(s) if s.segment is not x]
+      for s in (after, new)
+  ]
+  jax.tree.map(np.testing.assert_array_equal, *arrays)
+
+
 @pytest.mark.parametrize("form", ("recurrent", "chunkwise", "step"))
 def test_a_document_beyond_its_levels_gives_nan_and_not_a_wrong_value(form):
   case = cases.Case("overflow", length=5, dtype="float32")
@@ -147,16 +185,3 @@ def test_a_cache_that_overflows_gives_nan_and_not_a_wrong_value(form):
   assert np.all(np.isfinite(out))
   out, _ = _run("softmax", form, case, inputs, state)
   assert np.all(np.isnan(np.asarray(out)[:, 2:]))
-
-
-@pytest.mark.parametrize("form", ("recurrent", "chunkwise"))
-def test_a_document_with_the_id_of_an_empty_state_begins_anew(form):
-  """Ids may begin below 0, as of padding; a state begins with id 0."""
-  case = cases.Case("padded", batch=1, length=9, dtype="float32")
-  arrays, gates, _ = cases.make("loglinear", case)
-  ids = np.array([[-1, -1, -1, 0, 0, 0, 0, 0, 1]], np.int32)
-  found = [
-      _run("loglinear", form, case, (arrays, gates, own), None)[0]
-      for own in (ids, ids + 5)
-  ]
-  np.testing.assert_array_equal(*found)
