@@ -107,7 +107,7 @@ def chunk(
     # What is a block for the state is within a longer one for later queries.
     level = _bits(t[:, :, None] ^ first[:, None])
     weights = _chosen(x.weights, level, count)
-  rows = view.rows(x.q)
+  weights, rows = decays.choose(view.seen(), weights), view.rows(x.q)
   # Apart, so that longer blocks add up alike with the shorter ones and without.
   for part in (slice(short, None), slice(short)):
     read = _read(state.S[:, part], rows, weights[..., part], product)
