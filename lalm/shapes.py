@@ -95,11 +95,12 @@ def check_own_keys(sizes: Mapping[str, int]) -> None:
 
 
 def check_positive(name: str, value: Any) -> None:
-  """Raises ValueError unless `value` is an integer of at least 1."""
+  """Raises ValueError unless `value` is an integer from 1 that int32 holds."""
   if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
     raise ValueError(f"{name}: expected an integer >= 1, got {value!r}")
-  if value < 1:
-    raise ValueError(f"{name}: expected an integer >= 1, got {value}")
+  if not 1 <= value < 2**31:
+    least = ">= 1" if value < 1 else "< 2^31"
+    raise ValueError(f"{name}: expected an integer {least}, got {value}")
 
 
 def check_one_token(q: Any, k: Any) -> None:

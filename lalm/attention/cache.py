@@ -32,6 +32,17 @@ def heads_first(x: jax.Array) -> jax.Array:
   return jnp.swapaxes(x, 1, 2)
 
 
+def seen(cache: Cache, v: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """Returns keys and values `[B, N, G, D]` of whom an output is made.
+
+  Args:
+    cache: of all tokens.
+    v: new values: an output has their dtype, whatever the cache's.
+  """
+  keys, values = map(heads_first, cache)
+  return keys, values.astype(jnp.promote_types(values.dtype, v.dtype))
+
+
 def write(
     cache: Cache, k: jax.Array, v: jax.Array, position: jax.Array | int
 ) -> Cache:

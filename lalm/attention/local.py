@@ -131,6 +131,7 @@ def chunkwise(
     chunk: C, queries a chunk; 128 or W if None, whatever is less.
   """
   _check(q, k, v, buckets, window)
+  window = min(window, q.shape[1])  # a token sees no more than there are
   if chunk is None:
     chunk = min(CHUNK, window)
   shapes.check_positive("chunk", chunk)
@@ -164,12 +165,12 @@ class _Rounds(NamedTuple):
   """Tokens in the order of their buckets, for each round; L = B G n lanes.
 
   Attributes:
-    buckets: b, `[B, G, n, T]`.
+    number: of the bucket at a place of the order, from 0, `[L, T]`.
     order: which token stands at a place of the order, `[B, G, n, T]`.
     back: which place a token stands at.
   """
 
-  buckets: jax.Array
+  number: jax.Array
   order: jax.Array
   back: jax.Array
 
@@ -189,10 +190,9 @@ class _Rounds(NamedTuple):
 
   def seen(self, causal: bool, window: int) -> masks.Interval:
     """Returns the places each place sees, `[L, T]`."""
-    ids = self._sorted()
-    rows, length = ids.shape
+    lanes, length = self.number.shape
     none = (0, None, None)  # tokens before
-    seen, *_ = masks.of_call(rows, length, length, causal, ids, *none)
+    seen, *_ = masks.of_call(lanes, length, length, causal, self.number, *none)
     return masks.near(seen, jnp.arange(length), window)
 
   def marks(self, window: int) -> tuple[jax.Array, ...]:
@@ -202,10 +202,8 @@ class _Rounds(NamedTuple):
     it is their place in its order, and before each bucket W are left out.
     """
     batch, groups, rounds, length = self.order.shape
-    ids = self._sorted()
-    begins = jnp.pad(ids[:, 1:] != ids[:, :-1], ((0, 0), (1, 0)))
-    places = jnp.arange(length) + window * jnp.cumsum(begins, axis=1)
-    places = places.astype(jnp.int32).reshape(self.order.shape)
+    places = jnp.arange(length, dtype=jnp.int32) + window * self.number
+    places = places.reshape(self.order.shape)
     places = jnp.take_along_axis(places, self.back, axis=-1)
     found = []
     for other in range(1, rounds):
@@ -214,16 +212,14 @@ class _Rounds(NamedTuple):
       found.append(marks.reshape(-1, length))
     return tuple(found)
 
-  def _sorted(self) -> jax.Array:
-    """Returns the buckets in order, `[L, T]`."""
-    ids = jnp.take_along_axis(self.buckets, self.order, axis=-1)
-    return ids.reshape(-1, ids.shape[-1])
-
 
 def _rounds(buckets: jax.Array) -> _Rounds:
-  buckets = jnp.moveaxis(buckets, 1, -1).astype(jnp.int32)
+  buckets = jnp.moveaxis(buckets, 1, -1)
   order = jnp.argsort(buckets, axis=-1, stable=True)
-  return _Rounds(buckets, order, jnp.argsort(order, axis=-1))
+  ids = jnp.take_along_axis(buckets, order, axis=-1)
+  begins = (ids[..., 1:] != ids[..., :-1]).reshape(-1, ids.shape[-1] - 1)
+  number = jnp.cumsum(jnp.pad(begins, ((0, 0), (1, 0))), axis=1, dtype="int32")
+  return _Rounds(number, order, jnp.argsort(order, axis=-1))
 
 
 def _once(own: Any, others: Any, *, window: int, wide: Any) -> jax.Array:

@@ -59,8 +59,8 @@ def init(
     heads: G, key/value heads.
     width: K.
     value_width: V.
-    capacity: N, most tokens the cache will hold. A row computed past it is
-      NaN: the length is not known when the call is compiled.
+    capacity: N, most tokens the cache will hold. A call that goes past it
+      returns NaN: the length is not known when it is compiled.
     dtype: of keys and values.
   """
   for name in ("batch", "heads", "width", "value_width", "capacity"):
@@ -104,7 +104,7 @@ def parallel(
   """
   call = _prepare(q, k, v, causal, segment_ids, state)
   cache = call.joined(k, v)
-  keys, values = map(caches.heads_first, cache)
+  keys, values = caches.seen(cache, v)
   mask = masks.dense(call.seen, keys.shape[1])
   out, _ = scores.over_matrix(q, keys, values, mask, scale)
   state = call.after(cache, k.shape[1])
@@ -145,7 +145,7 @@ def blockwise(
     shapes.check_positive("chunk", chunk)
   call = _prepare(q, k, v, causal, segment_ids, state)
   cache, seen = call.joined(k, v), call.seen
-  keys, values = map(caches.heads_first, cache)
+  keys, values = caches.seen(cache, v)
   triangular = causal and state is None
   if triangular:
     seen = seen._replace(stop=None)  # the tiles are causal by themselves

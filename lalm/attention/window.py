@@ -116,6 +116,7 @@ def parallel(
   keys, values, seen = k, v, call.seen
   if state is not None:
     keys, values = banded.joined(_in_order(call), [k, v])
+    values = values.astype(jnp.promote_types(values.dtype, v.dtype))
     seen = jax.tree.map(lambda x: x + call.window, seen)
   mask = masks.dense(seen, keys.shape[1])
   out, _ = scores.over_matrix(q, keys, values, mask, scale)
@@ -147,6 +148,8 @@ def chunkwise(
     chunk = min(CHUNK, call.window)
   shapes.check_positive("chunk", chunk)
   before = _in_order(call)
+  if state is None:  # a token sees no more than there are
+    before = [x[:, : q.shape[1]] for x in before]
   out = banded.attend(
       q,
       banded.Keys(k, v),
