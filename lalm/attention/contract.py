@@ -1,4 +1,9 @@
-"""What every form of every mechanism shares: signature, dtype, precision."""
+"""What every form of every mechanism shares: signature, dtype, precision.
+
+A causal output is the same to the last bit whatever finite numbers come after
+it, and so is one of a document whatever others hold. A number that is not
+finite may reach every output of its call, for 0 times it is not 0.
+"""
 
 from collections.abc import Callable
 import functools
