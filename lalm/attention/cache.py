@@ -54,10 +54,33 @@ def write(
     v: values `[B, G, S, V]`.
     position: of the first one, 0 to N - S.
   """
-  one = lambda x, new: lax.dynamic_update_slice_in_dim(
-      x, new.astype(x.dtype), position, axis=2
-  )
+  one = lambda x, new: _updated(x, new.astype(x.dtype), position)
   return Cache(*map(one, cache, (k, v)))
+
+
+@jax.custom_jvp
+def _updated(x: jax.Array, new: jax.Array, position: Any) -> jax.Array:
+  """Returns x with new tokens from a position on.
+
+  Numbers of 16 bits are written as integers: XLA would make all of x float32
+  on a CPU, to write to that and to round it back, five times a step's time.
+  """
+  if x.dtype.itemsize != 2:
+    return _slice_updated(x, new, position)
+  bits = lambda x: lax.bitcast_convert_type(x, jnp.uint16)
+  found = _slice_updated(bits(x), bits(new), position)
+  return lax.bitcast_convert_type(found, x.dtype)
+
+
+def _slice_updated(x: jax.Array, new: jax.Array, position: Any) -> jax.Array:
+  return lax.dynamic_update_slice_in_dim(x, new, position, axis=2)
+
+
+@_updated.defjvp
+def _updated_jvp(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
+  x, new, position = primals
+  dx, d_new, _ = tangents
+  return _updated(x, new, position), _slice_updated(dx, d_new, position)
 
 
 def step(

@@ -175,11 +175,14 @@ def test_a_second_eager_call_compiles_nothing(mechanism, form, case):
   assert _compilations(lambda: function(*other, **named, **chosen)) == 0
 
 
+@pytest.mark.parametrize("dtype", ("float32", "bfloat16"))
 @pytest.mark.parametrize("name", ("softmax", "window"))
-def test_a_step_copies_none_of_its_cache(name):
+def test_a_step_copies_none_of_its_cache(name, dtype):
   mechanism = catalogue.get(name)
-  (q, k, v), _ = mechanism.inputs(jax.random.key(0), length=3, heads=6, width=8)
-  state = mechanism.init(1, 3, 8, 8, capacity=256)
+  (q, k, v), _ = mechanism.inputs(
+      jax.random.key(0), length=3, heads=6, width=8, dtype=dtype
+  )
+  state = mechanism.init(1, 3, 8, 8, capacity=256, dtype=dtype)
 
   def run(state, q, k, v):
     def one(state, qkv):
@@ -199,6 +202,34 @@ def test_a_step_copies_none_of_its_cache(name):
       if re.search(r" (copy|transpose)\(", line) and "256,8]" in line
   ]
   assert not copies
+  if dtype == "bfloat16":  # nor is it made float32 to be written to
+    assert "u16[1,3,256,8]" in text
+    assert not re.search(r"f32\[1,3,256,8\]\S* dynamic-update-slice", text)
+
+
+@pytest.mark.parametrize("dtype", ("bfloat16", "float16"))
+def test_gradients_reach_a_narrow_cache(dtype):
+  arrays, _ = catalogue.get("softmax").inputs(
+      jax.random.key(0), length=1, width=4, dtype=dtype
+  )
+  state = catalogue.get("softmax").init(1, 2, 4, 4, capacity=3, dtype=dtype)
+  step = catalogue.get("softmax").forms["step"]
+
+  def loss(dtype, arrays, keys, values):
+    cast = lambda x: x.astype(dtype)
+    given = state._replace(keys=cast(keys), values=cast(values), length=2)
+    out, new = step(*map(cast, arrays), state=given)
+    parts = (out, new.keys[:, :, ::2], 2 * new.values)
+    return sum(jnp.sum(jnp.sin(x.astype("float32"))) for x in parts)
+
+  draw = jax.random.normal
+  keys, values = (draw(jax.random.key(i), (1, 2, 3, 4), dtype) for i in (1, 2))
+  found, exact = (
+      jax.grad(loss, (1, 2, 3))(kind, arrays, keys, values)
+      for kind in (dtype, "float32")
+  )
+  for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(exact)):
+    np.testing.assert_allclose(*map(np.float64, (one, other)), atol=0.03)
 
 
 def test_the_trip_counts_that_these_tests_read_are_right():
