@@ -174,24 +174,27 @@ def prepare(
   masks.check_segment_ids(segment_ids, batch, length, length)
   if bonus is not None:
     shapes.check_gate("bonus", bonus, sizes, ("GK",))
-  if log_decay is not None:
-    of_keys = {**sizes, "K": features or sizes["K"]}
-    shapes.check_gate("log_decay", log_decay, of_keys, ("G", "BTG", "BTGK"))
-    if log_decay.ndim == 1:
-      log_decay = jnp.broadcast_to(log_decay, (batch, length, sizes["G"]))
+  log_decay = _of_tokens(log_decay, {**sizes, "K": features or sizes["K"]})
   wide = contract.accumulator(q.dtype, k.dtype, v.dtype)
   fresh = (start or init)(
       batch, sizes["G"], features or sizes["K"], sizes["V"], dtype=wide
   )
   state = fresh if state is None else state
   shapes.check_like("state", state, fresh)
-  if segment_ids is not None:
-    segment_ids = segment_ids.astype(jnp.int32)
-    segment = masks.entering(segment_ids, state.segment)
-    state = state._replace(segment=segment)
+  segment_ids, state = masks.enter(segment_ids, state)
   precision = contract.precision(q.dtype, k.dtype, v.dtype)
   call = Call(sizes, precision, wide, v.dtype, scale, bonus, inside)
   return call, state, Tokens(q, k, v, log_decay, ids=segment_ids, **gates)
+
+
+def _of_tokens(log_decay: Any, sizes: dict[str, int]) -> Any:
+  """Checks log-decays; those of heads are made those of all tokens."""
+  if log_decay is None:
+    return None
+  shapes.check_gate("log_decay", log_decay, sizes, ("G", "BTG", "BTGK"))
+  if log_decay.ndim > 1:
+    return log_decay
+  return jnp.broadcast_to(log_decay, [sizes[axis] for axis in "BTG"])
 
 
 Body = Callable[..., tuple[Any, jax.Array]]

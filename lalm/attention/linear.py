@@ -309,9 +309,6 @@ def _check(
   shapes.check_like("state", state, fresh)
   precision = contract.precision(q.dtype, k.dtype, v.dtype)
   product = functools.partial(jnp.einsum, precision=precision)
-  if segment_ids is not None:
-    segment_ids = segment_ids.astype(jnp.int32)
-    segment = masks.entering(segment_ids, state.segment)
-    state = state._replace(segment=segment)
+  segment_ids, state = masks.enter(segment_ids, state)
   call = sums.Pieces(sizes, feature_map, product, scale, dtype)
   return call, call.enter(state), segment_ids

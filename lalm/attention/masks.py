@@ -69,6 +69,19 @@ def entering(segment_ids: jax.Array, last: jax.Array) -> jax.Array:
   return jnp.where(first == last, last, first - 1)
 
 
+def enter(segment_ids: Any, state: Any) -> tuple[Any, Any]:
+  """Returns ids as int32, and a state as a call with these ids knows it.
+
+  Args:
+    segment_ids: `[B, T]` integers, or None: then the state stays as it is.
+    state: has a `segment`, the id of its document, `[B]`.
+  """
+  if segment_ids is None:
+    return None, state
+  ids = segment_ids.astype(jnp.int32)
+  return ids, state._replace(segment=entering(ids, state.segment))
+
+
 def of_call(
     batch: int,
     queries: int,
