@@ -8,7 +8,7 @@ import ast
 import hashlib
 import inspect
 import json
-import types
+import textwrap
 from typing import Any, Mapping
 
 from lalm.measure import environment
@@ -39,20 +39,21 @@ def of(point: Mapping[str, Any], *parts: str) -> str:
   return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def code(*modules: types.ModuleType) -> str:
-  """Returns what modules say to the interpreter: no comments, no docstrings.
+def code(*parts: Any) -> str:
+  """Returns what code says to the interpreter: no comments, no docstrings.
 
   Args:
-    *modules: of which a record follows beside the program that is compiled.
+    *parts: modules or functions of which a record follows beside the program
+      that is compiled.
 
   Raises:
-    OSError: a module has no source.
+    OSError: one has no source.
   """
-  return "\n".join(map(_stripped, modules))
+  return "\n".join(map(_stripped, parts))
 
 
-def _stripped(module: types.ModuleType) -> str:
-  tree = ast.parse(inspect.getsource(module))
+def _stripped(part: Any) -> str:
+  tree = ast.parse(textwrap.dedent(inspect.getsource(part)))
   for node in ast.walk(tree):
     if isinstance(node, _DOCUMENTED) and ast.get_docstring(node, clean=False):
       node.body = node.body[1:] or [ast.Pass()]

@@ -8,7 +8,6 @@ import dataclasses
 import functools
 import inspect
 import json
-import sys
 from typing import Any, Mapping
 
 import jax
@@ -27,8 +26,6 @@ from lalm.measure import tolerances
 # a second of a state that each step rewrites. Both are more than products take.
 _TOKEN = 2e-5
 _RATE = 5e9
-# What a record follows from beside programs and definitions.
-_FOLLOWS = (sys.modules[__name__], points, samples, text, tolerances)
 
 names = catalogue.names
 
@@ -71,7 +68,7 @@ class Target(kernel.Target):
     seconds = (planned["seconds"] or 0.0) + token * point["length"]
     read = text.digest(point["corpus"], point["batch"] * point["length"])
     gates = repr(mechanism.gates)
-    follows = _definition(point, mechanism), gates, keys.code(*_FOLLOWS), read
+    follows = _definition(point, mechanism), gates, _code(), read
     key = keys.of(point, planned["key"], *follows)
     return {**planned, "key": key, "seconds": seconds, "repeats": 1}
 
@@ -155,11 +152,21 @@ def _definition(point: kernel.Point, mechanism: catalogue.Mechanism) -> str:
     with kernel.precision(known):
       program = points.program(known, whole)
       return program.function.lower(*program.arguments).as_text()
-  given = ""
-  while isinstance(rows, functools.partial):
-    rows, given = rows.func, given + repr(rows.keywords)
-  module = inspect.getmodule(inspect.unwrap(rows))
-  return given + (keys.code(module) if module else "")
+  parts = [rows]
+  while isinstance(parts[0], functools.partial):
+    parts[:1] = [parts[0].func, *parts[0].args, *parts[0].keywords.values()]
+  return "\n".join(map(_told, parts))
+
+
+def _told(part: Any) -> str:
+  """The code of a function's module; what else a definition is made of."""
+  module = inspect.getmodule(inspect.unwrap(part)) if callable(part) else None
+  return repr(part) if module is None else keys.code(module)
+
+
+def _code() -> str:
+  """What a record follows from beside programs and definitions."""
+  return keys.code(Target.measure, points, samples, text, tolerances)
 
 
 TARGET = Target()

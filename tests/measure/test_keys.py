@@ -41,6 +41,16 @@ def test_words_about_code_change_nothing_and_code_does(code):
   assert code(_ORIGINAL.replace("2 * x", "3 * x")) != before
 
 
+def test_a_method_has_code_of_its_own():
+  class Own:
+
+    def one(self):
+      """Says so."""
+      return 1
+
+  assert keys.code(Own.one).split() == "def one(self): return 1".split()
+
+
 def test_a_text_that_is_no_docstring_counts(code):
   text = 'NAME = "one"\n'
   assert code(text) != code(text.replace("one", "two"))

@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
 
 import jax.numpy as jnp
 import numpy as np
@@ -136,6 +139,25 @@ def test_a_key_is_of_the_definition_too(monkeypatch):
   off = dataclasses.replace(right, definition=twice)
   monkeypatch.setitem(catalogue._BY_NAME, "mamba2", off)
   assert plan() != before
+
+
+def test_a_key_is_the_same_in_every_process():
+  """No address of a function is in it."""
+  point = {**_POINT, "mechanism": "cosine", "form": "chunkwise"}
+  script = (
+      "from lalm.measure import rounding;"
+      f"print(rounding.Target().plan({point!r}, {_SETTINGS!r})['key'])"
+  )
+  found = {
+      subprocess.run(
+          [sys.executable, "-c", script],
+          capture_output=True,
+          check=True,
+          env={**os.environ, "PYTHONHASHSEED": seed},
+      ).stdout
+      for seed in ("1", "2")
+  }
+  assert len(found) == 1
 
 
 def test_a_key_is_of_the_module_that_a_definition_stands_in(monkeypatch):
