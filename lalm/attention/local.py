@@ -165,12 +165,12 @@ class _Rounds(NamedTuple):
   """Tokens in the order of their buckets, for each round; L = B G n lanes.
 
   Attributes:
-    number: of the bucket at a place of the order, from 0, `[L, T]`.
+    buckets: b, `[B, G, n, T]`.
     order: which token stands at a place of the order, `[B, G, n, T]`.
     back: which place a token stands at.
   """
 
-  number: jax.Array
+  buckets: jax.Array
   order: jax.Array
   back: jax.Array
 
@@ -190,9 +190,10 @@ class _Rounds(NamedTuple):
 
   def seen(self, causal: bool, window: int) -> masks.Interval:
     """Returns the places each place sees, `[L, T]`."""
-    lanes, length = self.number.shape
+    ids = self._sorted()
+    rows, length = ids.shape
     none = (0, None, None)  # tokens before
-    seen, *_ = masks.of_call(lanes, length, length, causal, self.number, *none)
+    seen, *_ = masks.of_call(rows, length, length, causal, ids, *none)
     return masks.near(seen, jnp.arange(length), window)
 
   def marks(self, window: int) -> tuple[jax.Array, ...]:
@@ -202,8 +203,10 @@ class _Rounds(NamedTuple):
     it is their place in its order, and before each bucket W are left out.
     """
     batch, groups, rounds, length = self.order.shape
-    places = jnp.arange(length, dtype=jnp.int32) + window * self.number
-    places = places.reshape(self.order.shape)
+    ids = self._sorted()
+    begins = jnp.pad(ids[:, 1:] != ids[:, :-1], ((0, 0), (1, 0)))
+    places = jnp.arange(length) + window * jnp.cumsum(begins, axis=1)
+    places = places.astype(jnp.int32).reshape(self.order.shape)
     places = jnp.take_along_axis(places, self.back, axis=-1)
     found = []
     for other in range(1, rounds):
@@ -212,14 +215,20 @@ class _Rounds(NamedTuple):
       found.append(marks.reshape(-1, length))
     return tuple(found)
 
+  def _sorted(self) -> jax.Array:
+    """Returns the buckets in order, `[L, T]`, 64-bit ones numbered from 0."""
+    ids = jnp.take_along_axis(self.buckets, self.order, axis=-1)
+    ids = ids.reshape(-1, ids.shape[-1])
+    if ids.dtype.itemsize > 4:  # masks compare ids as int32
+      begins = jnp.pad(ids[:, 1:] != ids[:, :-1], ((0, 0), (1, 0)))
+      ids = jnp.cumsum(begins, axis=1, dtype=jnp.int32)
+    return ids
+
 
 def _rounds(buckets: jax.Array) -> _Rounds:
   buckets = jnp.moveaxis(buckets, 1, -1)
   order = jnp.argsort(buckets, axis=-1, stable=True)
-  ids = jnp.take_along_axis(buckets, order, axis=-1)
-  begins = (ids[..., 1:] != ids[..., :-1]).reshape(-1, ids.shape[-1] - 1)
-  number = jnp.cumsum(jnp.pad(begins, ((0, 0), (1, 0))), axis=1, dtype="int32")
-  return _Rounds(number, order, jnp.argsort(order, axis=-1))
+  return _Rounds(buckets, order, jnp.argsort(order, axis=-1))
 
 
 def _once(own: Any, others: Any, *, window: int, wide: Any) -> jax.Array:
