@@ -10,6 +10,9 @@ import numpy as np
 def check_array(name: str, x: Any, layout: str) -> None:
   """Raises ValueError unless `x` is a floating array with `layout`'s rank.
 
+  Numbers of less than 16 bits are not promoted to others implicitly: they are
+  for the caller to widen.
+
   Args:
     name: the argument's name, for the message.
     x: array to check.
@@ -24,6 +27,10 @@ def check_array(name: str, x: Any, layout: str) -> None:
   # ml_dtypes' bfloat16 is not a subtype of np.floating, but says its kind.
   if np.dtype(dtype).kind != "f" and "float" not in np.dtype(dtype).name:
     raise ValueError(f"{name}: expected a floating dtype, got {dtype}")
+  if np.dtype(dtype).itemsize < 2:
+    raise ValueError(
+        f"{name}: expected a floating dtype of 16 bits or more, got {dtype}"
+    )
 
 
 def check_axes(axes: Mapping[str, tuple[Any, str]]) -> dict[str, int]:

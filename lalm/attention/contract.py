@@ -2,7 +2,8 @@
 
 A causal output is the same to the last bit whatever finite numbers come after
 it, and so is one of a document whatever others hold. A number that is not
-finite may reach every output of its call, for 0 times it is not 0.
+finite may reach every output of its call, for 0 times it is not 0, and of later
+ones for as long as a cache holds it, seen or not.
 """
 
 from collections.abc import Callable
@@ -39,10 +40,10 @@ class Result(NamedTuple):
 def form(fn: Form) -> Form:
   """Returns `fn` jit-compiled with the contract's static keywords.
 
-  A plain function given as `feature_map` becomes a `jax.tree_util.Partial`,
-  whose code is static and whose arrays are traced; functions without arrays
-  of their own hash by identity, so pass the same object, not a new lambda a
-  call.
+  These are numbers and flags of Python, not arrays. A plain function given as
+  `feature_map` becomes a `jax.tree_util.Partial`, whose code is static and
+  whose arrays are traced; functions without arrays of their own hash by
+  identity, so pass the same object, not a new lambda a call.
   """
   names = fn.__code__.co_varnames[: fn.__code__.co_argcount]
   names += fn.__code__.co_varnames[
@@ -50,11 +51,11 @@ def form(fn: Form) -> Form:
   ]
   static = tuple(name for name in STATIC if name in names)
   compiled = jax.jit(fn, static_argnames=static)
-  if "feature_map" not in names:
-    return compiled
 
   @functools.wraps(fn)
   def call(q: Any, k: Any, v: Any, **keywords: Any) -> Any:
+    for name in static:
+      _check_static(name, keywords.get(name))
     given = "feature_map" in keywords
     phi = keywords.get("feature_map")
     if given and not isinstance(phi, jax.tree_util.Partial):
@@ -66,6 +67,17 @@ def form(fn: Form) -> Form:
     return compiled(q, k, v, **keywords)
 
   return call
+
+
+def _check_static(name: str, value: Any) -> None:
+  """Raises ValueError where a program cannot be told apart by the value."""
+  try:
+    hash(value)
+  except TypeError:
+    raise ValueError(
+        f"{name}: expected a number or flag of Python, not an array, got"
+        f" {type(value)}"
+    ) from None
 
 
 def accumulator(*dtypes: Any) -> np.dtype:

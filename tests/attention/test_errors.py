@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from lalm.attention import catalogue
+from lalm.attention import contract
 from tests.attention import cases
 from tests.attention import subject
 
@@ -35,6 +36,8 @@ WRONG = {
   "integer queries": ("q", lambda q, k, v: (q.astype(jnp.int32), k, v),
                       ("float", "int32")),
   "boolean values": ("v", lambda q, k, v: (q, k, v > 0), ("float", "bool")),
+  "queries of 8 bits": ("q", lambda q, k, v: (
+      q.astype(jnp.float8_e4m3fn), k, v), ("float", "16", "float8")),
   "complex keys": ("k", lambda q, k, v: (q, k.astype(jnp.complex64), v),
                    ("float", "complex64")),
 }  # fmt: skip
@@ -83,6 +86,18 @@ def test_a_chunk_below_one_is_named(mechanism, form, chunk):
   with pytest.raises(ValueError) as error:
     catalogue.get(mechanism).forms[form](*arrays, chunk=chunk, **named)
   _assert_says(error, "chunk", (str(chunk), "1"))
+
+
+@pytest.mark.parametrize("make", (jnp.int32, np.array, lambda x: [x]))
+def test_a_static_keyword_that_is_an_array_is_named(mechanism, form, make):
+  arrays, named = _good(mechanism, form)
+  for argument in contract.STATIC:
+    if not subject.accepts(mechanism, form, argument):
+      continue
+    with pytest.raises(ValueError) as error:
+      call = {**named, argument: make(4)}
+      catalogue.get(mechanism).forms[form](*arrays, **call)
+    _assert_says(error, argument, ("array",))
 
 
 @pytest.mark.forms("parallel", "blockwise", "chunkwise", "recurrent")
@@ -195,6 +210,7 @@ _NO_ROWS = {"key_projection": (0, 7), "value_projection": (0, 7)}
         ("lsh", "window", {"window": 0}, "0"),
         ("lsh", "window", {"window": "wide"}, "wide"),
         ("window", "window", {"window": 2.0}, "2.0"),
+        ("window", "window", {"window": np.array(4)}, "ndarray"),
     ),
 )
 def test_a_budget_that_does_not_fit_is_named(name, argument, wrong, got):
