@@ -1,5 +1,7 @@
 """States: two halves equal the whole, whatever form computed each."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -18,15 +20,19 @@ HALVES = tuple(
 )
 
 
-def _run(name, form, case, inputs, state):
-  """A form from a given state over all of `inputs`, as one compiled call."""
+@functools.cache
+def _compiled(name, form, case):
   function = subject.function(name, form)
   chosen = subject.options(name, form, case)
-  run = subject.jit(
+  return subject.jit(
       lambda inputs, state: subject.call(function, form, inputs, state, chosen),
       case,
   )
-  return run(tuple(inputs), state)
+
+
+def _run(name, form, case, inputs, state):
+  """A form from a given state over all of `inputs`, as one compiled call."""
+  return _compiled(name, form, case)(tuple(inputs), state)
 
 
 def _equal_states(got, expected, bound):
@@ -124,21 +130,27 @@ def test_another_segment_forgets_the_state(mechanism, form, case):
   assert_close(out, fresh, forward(case.dtype, case.length))
 
 
+RETURN = cases.Case("ids", batch=1, length=14, split=7, packed=True, chunk=4)
+ANEW = (1, 1, 2, 3, 3, 3, 3)  # a call that numbers its documents anew
+
+
 @pytest.mark.parametrize(
-    "ids",
-    (
-        (1, 1, 2, 3, 3, 3, 3),  # a call that numbers its documents anew
-        (-1, -1, -1, 3, 3, 3, 4),
-        (2, 3, 3, 3, 3, 3, 3),
-    ),
-    ids=str,
+    "ids", (ANEW, (-1, -1, -1, 3, 3, 3, 4), (2, 3, 3, 3, 3, 3, 3)), ids=str
 )
-@pytest.mark.cases(
-    cases.Case("ids", batch=1, length=14, split=7, packed=True, chunk=4)
-)
+@pytest.mark.cases(RETURN)
 def test_a_document_with_the_id_of_the_state_begins_anew(
     mechanism, form, case, ids
 ):
+  _begins_anew(mechanism, form, case, ids)
+
+
+# One of each family that keeps its documents apart in its own way.
+@pytest.mark.parametrize("name", ("window", "mamba2", "loglinear"))
+def test_a_document_begins_anew_in_every_family(name):
+  _begins_anew(name, "chunkwise", RETURN, ANEW)
+
+
+def _begins_anew(mechanism, form, case, ids):
   """If another came between, nothing of the state's is seen or kept."""
   with subject.precision(case):
     arrays, gates, _ = cases.make(mechanism, case)
