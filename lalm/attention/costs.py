@@ -130,7 +130,6 @@ def window_parallel(s: Sizes, window: int = ring.WINDOW) -> Cost:
 def window_chunkwise(s: Sizes, window: int = ring.WINDOW) -> Cost:
   """Scores of each chunk with the window before it; a ring a chunk is kept."""
   chunk = s.chunk or min(ring.CHUNK, window)
-  window = min(window, s.length)
   return banded_chunks(s, s.lanes, chunk, window)
 
 

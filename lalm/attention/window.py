@@ -148,8 +148,6 @@ def chunkwise(
     chunk = min(CHUNK, call.window)
   shapes.check_positive("chunk", chunk)
   before = _in_order(call)
-  if state is None:  # a token sees no more than there are
-    before = [x[:, : q.shape[1]] for x in before]
   out = banded.attend(
       q,
       banded.Keys(k, v),
