@@ -32,15 +32,24 @@ def heads_first(x: jax.Array) -> jax.Array:
   return jnp.swapaxes(x, 1, 2)
 
 
-def seen(cache: Cache, v: jax.Array) -> tuple[jax.Array, jax.Array]:
-  """Returns keys and values `[B, N, G, D]` of whom an output is made.
+def read(cache: Cache, v: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """Returns keys and values `[B, N, G, D]`, the values as `unrounded`.
 
   Args:
     cache: of all tokens.
-    v: new values: an output has their dtype, whatever the cache's.
+    v: new values.
   """
   keys, values = map(heads_first, cache)
-  return keys, values.astype(jnp.promote_types(values.dtype, v.dtype))
+  return keys, unrounded(values, v)
+
+
+def unrounded(values: jax.Array, v: jax.Array) -> jax.Array:
+  """Returns cached values in a dtype that holds those of v.
+
+  An output has the dtype of the values it is made of, and must not be rounded
+  as the cache is.
+  """
+  return values.astype(jnp.promote_types(values.dtype, v.dtype))
 
 
 def write(

@@ -204,7 +204,7 @@ class _Rounds(NamedTuple):
     """
     batch, groups, rounds, length = self.order.shape
     ids = self._sorted()
-    begins = jnp.pad(ids[:, 1:] != ids[:, :-1], ((0, 0), (1, 0)))
+    begins = _begins(ids)
     places = jnp.arange(length) + window * jnp.cumsum(begins, axis=1)
     places = places.astype(jnp.int32).reshape(self.order.shape)
     places = jnp.take_along_axis(places, self.back, axis=-1)
@@ -220,9 +220,13 @@ class _Rounds(NamedTuple):
     ids = jnp.take_along_axis(self.buckets, self.order, axis=-1)
     ids = ids.reshape(-1, ids.shape[-1])
     if ids.dtype.itemsize > 4:  # masks compare ids as int32
-      begins = jnp.pad(ids[:, 1:] != ids[:, :-1], ((0, 0), (1, 0)))
-      ids = jnp.cumsum(begins, axis=1, dtype=jnp.int32)
+      ids = jnp.cumsum(_begins(ids), axis=1, dtype=jnp.int32)
     return ids
+
+
+def _begins(ids: jax.Array) -> jax.Array:
+  """Returns whether another bucket begins at a place, but for the first."""
+  return jnp.pad(ids[:, 1:] != ids[:, :-1], ((0, 0), (1, 0)))
 
 
 def _rounds(buckets: jax.Array) -> _Rounds:

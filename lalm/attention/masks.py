@@ -52,7 +52,7 @@ def end_of_document(segment_ids: jax.Array) -> jax.Array:
   return segment_ids.shape[1] - backwards
 
 
-def entering(segment_ids: jax.Array, last: jax.Array) -> jax.Array:
+def _entering(segment_ids: jax.Array, last: jax.Array) -> jax.Array:
   """Returns the id under which a call knows the document of a state.
 
   Its own where the call goes on with it, else one that no token has: a call may
@@ -79,7 +79,7 @@ def enter(segment_ids: Any, state: Any) -> tuple[Any, Any]:
   if segment_ids is None:
     return None, state
   ids = segment_ids.astype(jnp.int32)
-  return ids, state._replace(segment=entering(ids, state.segment))
+  return ids, state._replace(segment=_entering(ids, state.segment))
 
 
 def of_call(
@@ -127,7 +127,7 @@ def of_call(
   segment_ids = segment_ids.astype(jnp.int32)  # as states keep them
   first = written + first_of_document(segment_ids)
   if not stateless:
-    goes_on = segment_ids == entering(segment_ids, last)[:, None]
+    goes_on = segment_ids == _entering(segment_ids, last)[:, None]
     first = jnp.where(goes_on, start[:, None], first)
   if not causal:
     stop = written + end_of_document(segment_ids)

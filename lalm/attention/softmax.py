@@ -104,7 +104,7 @@ def parallel(
   """
   call = _prepare(q, k, v, causal, segment_ids, state)
   cache = call.joined(k, v)
-  keys, values = caches.seen(cache, v)
+  keys, values = caches.read(cache, v)
   mask = masks.dense(call.seen, keys.shape[1])
   out, _ = scores.over_matrix(q, keys, values, mask, scale)
   state = call.after(cache, k.shape[1])
@@ -145,7 +145,7 @@ def blockwise(
     shapes.check_positive("chunk", chunk)
   call = _prepare(q, k, v, causal, segment_ids, state)
   cache, seen = call.joined(k, v), call.seen
-  keys, values = caches.seen(cache, v)
+  keys, values = caches.read(cache, v)
   triangular = causal and state is None
   if triangular:
     seen = seen._replace(stop=None)  # the tiles are causal by themselves

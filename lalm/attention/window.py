@@ -116,7 +116,7 @@ def parallel(
   keys, values, seen = k, v, call.seen
   if state is not None:
     keys, values = banded.joined(_in_order(call), [k, v])
-    values = values.astype(jnp.promote_types(values.dtype, v.dtype))
+    values = caches.unrounded(values, v)
     seen = jax.tree.map(lambda x: x + call.window, seen)
   mask = masks.dense(seen, keys.shape[1])
   out, _ = scores.over_matrix(q, keys, values, mask, scale)

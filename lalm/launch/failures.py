@@ -9,9 +9,8 @@ process's own (somebody ended the worker) and they are.
 from typing import Sequence
 
 from lalm.launch import grid
-from lalm.launch import ledger
 from lalm.launch.budget import Plan
-from lalm.launch.ledger import FAILED, Ledger
+from lalm.launch.ledger import FAILED, REFUSED, Ledger
 
 # How many replicates of a point may fail before it is given up. A worker may
 # be ended from outside; a wrong value or a hang will come again.
@@ -78,7 +77,7 @@ class Failures:
     made = self._plans[index]
     if made.failure:  # what is refused at one length may fit a larger one
       status = made.failure[0]
-      return "" if status == ledger.REFUSED else status
+      return "" if status == REFUSED else status
     statuses = [record["status"] for record in self._records.of(made.key)]
     if "ok" in statuses:
       return ""

@@ -50,7 +50,7 @@ def model(point: Mapping[str, Any]) -> Model:
   Args:
     point: has heads, width, value_width, layers, length and seed.
   """
-  D, values = (point["heads"] * point[n] for n in ("width", "value_width"))
+  D, V = (point["heads"] * point[n] for n in ("width", "value_width"))
   count = 4 * point["layers"] + 3
   keys = iter(jax.random.split(jax.random.key(point["seed"]), count))
 
@@ -60,8 +60,8 @@ def model(point: Mapping[str, Any]) -> Model:
 
   layers = [
       Layer(
-          draw(D, 2 * D + values),
-          draw(values, D),
+          draw(D, 2 * D + V),
+          draw(V, D),
           draw(D, _INNER * D),
           draw(_INNER * D, D),
       )

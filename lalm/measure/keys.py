@@ -5,6 +5,7 @@ the machine: what was measured under another is measured anew.
 """
 
 import ast
+import functools
 import hashlib
 import inspect
 import json
@@ -52,6 +53,7 @@ def code(*parts: Any) -> str:
   return "\n".join(map(_stripped, parts))
 
 
+@functools.cache  # a sweep plans hundreds of points
 def _stripped(part: Any) -> str:
   tree = ast.parse(textwrap.dedent(inspect.getsource(part)))
   for node in ast.walk(tree):
