@@ -37,6 +37,7 @@ FORMS = ("state", "stateless", "whole")
 _GATE = 24  # tokens on which forms are compared
 _WARM = 8  # tokens made before the clock starts
 _SECONDS = 2e-3  # of a token, to plan with
+_COMPILING = 0.5  # seconds, for each prefix that is run
 
 
 def names() -> tuple[str, ...]:
@@ -104,12 +105,15 @@ class Target(kernel.Target):
       ]
     size = lambda tree: sum(x.size * 4 for x in jax.tree.leaves(tree))
     code = keys.code(sys.modules[__name__], decoder)
-    seconds = {"state": point["length"], "stateless": 50}
-    seconds["whole"] = point["length"] * 20
+    seconds = {
+        "state": _SECONDS * point["length"],
+        "stateless": NODES * _COMPILING,
+        "whole": point["length"] * _COMPILING,
+    }
     return {
         "key": keys.of(point, one.as_text(), *layers, code),
         "bytes": size(weights) + 2 * size(states),
-        "seconds": _SECONDS * seconds[point["form"]],
+        "seconds": seconds[point["form"]],
         "repeats": 1,
     }
 
