@@ -5,8 +5,8 @@
 
 `length` is the context; `configs/decode_throughput.py` has many batches at one
 context, for the same DIR. Writes DIR/<device>/: config.json, environment.json,
-records.jsonl, fits.json, crossovers.json, table.{md,csv,tex}, throughput.md and
-figures/.
+records.jsonl and figures/; of several contexts fits.json, crossovers.json and
+table.{md,csv,tex}; of several batches throughput.md.
 """
 
 import pathlib

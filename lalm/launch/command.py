@@ -6,6 +6,7 @@
 128 + n   signal n came; the same command goes on from there
 """
 
+import json
 import os
 import pathlib
 import sys
@@ -145,7 +146,7 @@ def _measure(
   ledger.write_json(
       folder / "config.json", {"experiment": experiment.name, **settings}
   )
-  if not (folder / "environment.json").exists():  # no worker may ever be ready
+  if not _readable(folder / "environment.json"):  # no worker may ever be ready
     ledger.write_json(folder / "environment.json", found.environment)
 
   def ready(announced: Mapping[str, Any]) -> None:
@@ -153,6 +154,13 @@ def _measure(
     ledger.write_json(folder / "environment.json", surroundings)
 
   sweep.run(ready)
+
+
+def _readable(path: pathlib.Path) -> bool:
+  try:
+    return isinstance(json.loads(path.read_text(encoding="utf-8")), dict)
+  except (OSError, ValueError):
+    return False
 
 
 def _conclude(

@@ -93,6 +93,11 @@ def _performer(kind: str, orthogonal: bool = False) -> Approximation:
 
 def _linformer(projection: Callable[..., jax.Array]) -> Approximation:
   def drawn(key: jax.Array, k: jax.Array, budget: int) -> dict[str, Any]:
+    if budget > k.shape[1]:  # before a matrix of that size is made
+      raise ValueError(
+          f"budget: expected at most {k.shape[1]} projected keys, as many as"
+          f" there are tokens, got {budget}"
+      )
     both = projection(key, budget, k.shape[1])
     return {"key_projection": both, "value_projection": both}
 

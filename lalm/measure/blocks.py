@@ -34,6 +34,7 @@ _SECONDS = 2e-9
 # What a record follows from beside the compiled program.
 _FOLLOWS = (
     sys.modules[__name__], bounds, points, structure, structure.rank, text,
+    variants, catalogue.Mechanism.inputs, catalogue.Gate.random,
 )  # fmt: skip
 
 # Decays that a paper gives its heads, where others are drawn.

@@ -26,7 +26,8 @@ class Verdict(NamedTuple):
 
   Attributes:
     status: "ok", "wrong" or "not_finite".
-    kind: "rows" or "directional", the comparison that decided.
+    kind: the comparison that decided: "rows", "directional", or "scores" of a
+      model's.
     relative: root mean square error over that of the definition; None where it
       is not finite.
     tolerance: the largest `relative` that is ok.

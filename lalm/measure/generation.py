@@ -14,9 +14,8 @@ Each is called from Python, as a program that samples is.
 import dataclasses
 import functools
 import statistics
-import sys
 import time
-from typing import Any, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -36,8 +35,10 @@ FORMS = ("state", "stateless", "whole")
 
 _GATE = 24  # tokens on which forms are compared
 _WARM = 8  # tokens made before the clock starts
-_SECONDS = 2e-3  # of a token, to plan with
-_COMPILING = 0.5  # seconds, for each prefix that is run
+# To plan with: seconds of a token with a state, of one in a layer of a prefix,
+# and of compiling for a prefix.
+_SECONDS, _LAYER, _COMPILING = 2e-3, 2e-5, 0.5
+_RUNS = 4  # of a prefix: once to warm up and three times timed
 
 
 def names() -> tuple[str, ...]:
@@ -83,6 +84,21 @@ def nodes(length: int) -> tuple[list[int], list[float]]:
   return prefixes.tolist(), (weights * length / 2).tolist()
 
 
+def shares(point: kernel.Point) -> tuple[list[int], list[float]]:
+  """Returns the prefixes that a point runs, and each one's share of the sum."""
+  if point["form"] == "stateless":
+    return nodes(point["length"])
+  return list(range(1, point["length"] + 1)), [1.0] * point["length"]
+
+
+def _predicted_seconds(point: kernel.Point) -> float:
+  if point["form"] == "state":
+    return _SECONDS * point["length"]
+  prefixes, _ = shares(point)
+  calls = _RUNS * _LAYER * point["layers"] * sum(prefixes)
+  return calls + _COMPILING * len(prefixes)
+
+
 class Target(kernel.Target):
   """Plans and measures sequences."""
 
@@ -104,16 +120,12 @@ class Target(kernel.Target):
           for t in (_GATE, point["length"])
       ]
     size = lambda tree: sum(x.size * 4 for x in jax.tree.leaves(tree))
-    code = keys.code(sys.modules[__name__], decoder)
-    seconds = {
-        "state": _SECONDS * point["length"],
-        "stateless": NODES * _COMPILING,
-        "whole": point["length"] * _COMPILING,
-    }
+    own = (Target.measure, _verdict, _with_state, _prefixes, shares)
+    code = keys.code(*own, decoder, timing)
     return {
         "key": keys.of(point, one.as_text(), *layers, code),
         "bytes": size(weights) + 2 * size(states),
-        "seconds": seconds[point["form"]],
+        "seconds": _predicted_seconds(point),
         "repeats": 1,
     }
 
@@ -175,11 +187,7 @@ def _prefixes(
     point: kernel.Point, weights: decoder.Model, budget: float
 ) -> dict[str, Any]:
   """Seconds of a sequence without a state, and of each prefix it is of."""
-  prefixes: Sequence[int]
-  prefixes, shares = nodes(point["length"])
-  if point["form"] == "whole":
-    prefixes = range(1, point["length"] + 1)
-    shares = [1.0] * point["length"]
+  prefixes, each_share = shares(point)
   run, each = decoder.stateless(point), []
   for length in prefixes:
     tokens = jnp.zeros((point["batch"], length), jnp.int32)
@@ -191,7 +199,7 @@ def _prefixes(
     else:
       timed = timing.measure(call, budget=budget / NODES)
     each.append(statistics.median(timed.seconds))
-  total = float(np.dot(shares, each))
+  total = float(np.dot(each_share, each))
   by_prefix = dict(zip(map(str, prefixes), each, strict=True))
   return {"seconds": [total], "calls": 1, "prefixes": by_prefix}
 

@@ -6,6 +6,7 @@ measurement here.
 
 import dataclasses
 import functools
+import hashlib
 import inspect
 import json
 from typing import Any, Mapping
@@ -119,11 +120,16 @@ class Target(kernel.Target):
       causal: bool,
   ) -> np.ndarray:
     """The definition's rows, evaluated once for all forms of a head."""
-    place = (compared, np.asarray(q).tobytes()[:256], rest[-1].tobytes())
+    place = (compared, *map(_digest, (q, *rest)))
     if place not in self._rows:
       found = kernel.reference(mechanism)(q, *rest, causal=causal)
       self._rows[place] = found
     return self._rows[place]
+
+
+def _digest(array: Any) -> str:
+  """Tells the inputs of one head from those of another."""
+  return hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
 
 
 def _compared(point: Mapping[str, Any]) -> str:
@@ -166,7 +172,9 @@ def _told(part: Any) -> str:
 
 def _code() -> str:
   """What a record follows from beside programs and definitions."""
-  return keys.code(Target.measure, points, samples, text, tolerances)
+  drawn = (catalogue.Mechanism.inputs, catalogue.Gate.random)
+  own = (Target.measure, Target._reference, _digest)
+  return keys.code(*own, *drawn, points, samples, text, tolerances)
 
 
 TARGET = Target()

@@ -42,7 +42,7 @@ class Curve(NamedTuple):
     mechanism: its name.
     causal: whether it is.
     records: length -> records, status ok, one a worker.
-    remark: why a length is not there, "" where all are.
+    remark: at which lengths workers failed, and why; "" where none did.
   """
 
   mechanism: str
@@ -166,8 +166,7 @@ def _curve(
     newest = reading.newest(members[length])
     if newest:
       found[length] = [newest[worker] for worker in sorted(newest)]
-    else:
-      why = medians.remark(members[length]) or "not measured"
+    if why := medians.trouble(members[length]):
       remarks.append(f"n = {units.count(length)}: {why}")
   return Curve(name, causal, found, "; ".join(remarks))
 

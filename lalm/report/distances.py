@@ -23,7 +23,7 @@ class Series(NamedTuple):
     mechanism: its name.
     sharpness: what logits were multiplied by.
     records: budget -> what its workers have measured.
-    remarks: budget -> why nothing was measured.
+    remarks: budget -> which workers did not measure it, and why.
   """
 
   mechanism: str
@@ -74,8 +74,8 @@ def series(records: Iterable[Record]) -> list[Series]:
       newest = list(reading.newest(budgets[budget]).values())
       if newest:
         own[budget] = newest
-      else:
-        remarks[budget] = medians.remark(budgets[budget]) or "not measured"
+      if remark := medians.trouble(budgets[budget]):
+        remarks[budget] = remark
     found.append(Series(mechanism, sharpness, own, remarks))
   return found
 
@@ -97,12 +97,13 @@ def _markdown(records: list[Record], environment: Mapping[str, Any]) -> str:
   found = series(records)
   budgets = sorted({b for s in found for b in (*s.records, *s.remarks)})
   rows = [row for one in found for row in _rows(one, budgets)]
-  head = ["approximation", "what", "logits", "mean", *map(_budget, budgets)]
+  head = ["approximation", "what", "logits", "mean", *map(budget_name, budgets)]
   notes: dict[str, list[str]] = {}
   for one in found:
     for budget, remark in one.remarks.items():
       name = f"{one.mechanism}, budget {budget}"
-      notes.setdefault(f"{name}: {remark}", []).append(str(one.sharpness))
+      each = notes.setdefault(f"{name}, logits {{}}: {remark}", [])
+      each.append(f"{one.sharpness:g} x")
   point = records[0]["point"]
   heading = (
       f"**{medians.place(records, environment)}, n={point['length']},"
@@ -112,7 +113,7 @@ def _markdown(records: list[Record], environment: Mapping[str, Any]) -> str:
   )
   return "\n".join(
       [heading, "", *medians.table(head, rows, words=2), "", *_NOTES]
-      + [f"- {note}" for note in notes]
+      + [f"- {n.replace('{}', ', '.join(x), 1)}" for n, x in notes.items()]
       + [""]
   )
 
@@ -145,7 +146,8 @@ def _rows(one: Series, budgets: list[int]) -> list[list[str]]:
   return rows
 
 
-def _budget(budget: int) -> str:
+def budget_name(budget: int) -> str:
+  """`64`; `its own` for 0."""
   return str(budget) if budget else "its own"
 
 

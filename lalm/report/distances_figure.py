@@ -42,7 +42,7 @@ class _Row(NamedTuple):
     words: what its titles say.
     label: of the vertical axes.
     causal: whose records it shows.
-    draw: called with axes, series and the row's budget.
+    draw: called with axes and series.
   """
 
   words: str
@@ -90,15 +90,20 @@ def _draw(
   for i, row in enumerate(rows):
     for j, sharpness in enumerate(columns):
       axes = found.axes[i][j]
-      row.draw(axes, [s for s in ways[row.causal] if s.sharpness == sharpness])
-      words = f"{row.words}, logits {sharpness:g} x"
-      sheets.title(axes, i * len(columns) + j, words)
+      own = [s for s in ways[row.causal] if s.sharpness == sharpness]
+      by_position = row.draw is _position
+      row.draw(axes, own)
+      words = [row.words, f"logits {sharpness:g} x"]
+      if by_position:
+        words.insert(
+            1, f"budget {distances.budget_name(_position_budget(own))}"
+        )
+      sheets.title(axes, i * len(columns) + j, ", ".join(words))
       _scales(axes)
       if j == 0:
         axes.set_ylabel(row.label)
       else:
         axes.tick_params(labelleft=False)
-      by_position = row.draw is _position
       axes.set_xlabel("position of the query" if by_position else "budget")
       if not by_position:
         axes.axvline(length, color=style.GUIDE, linewidth=0.5, linestyle=":")
@@ -117,9 +122,7 @@ def _rows(ways: Mapping[bool, list[Series]]) -> list[_Row]:
   if kernels:
     words = "the kernel, full" if full else "the kernel, causal"
     rows.append(_Row(words, "distance of estimates", not full, _kernels))
-  budget = _position_budget(ways[True])
-  rows.append(_Row(f"causal, budget {budget}", distance, True, _position))
-  return rows
+  return [*rows, _Row("causal", distance, True, _position)]
 
 
 def _kernel(record: Record) -> Any:

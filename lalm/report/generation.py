@@ -64,11 +64,9 @@ def _table(records: list[Record], environment: Mapping[str, Any]) -> str:
   papers = all(point.get(name, size) == size for name, size in _SIZES.items())
   for place in sorted(members, key=_order):
     length, layers, mechanism, form = place
+    if trouble := medians.trouble(members[place]):
+      notes.append(f"{_name(place)}: {trouble}")
     if not times[place]:
-      notes.append(
-          f"{mechanism}.{form}, {length:,} tokens:"
-          f" {medians.remark(members[place]) or 'not measured'}"
-      )
       continue
     base = times.get((length, layers, "linear", "state"), {})
     rows.append(
@@ -78,7 +76,7 @@ def _table(records: list[Record], environment: Mapping[str, Any]) -> str:
             _WAYS.get((mechanism, form), f"{mechanism}, {form}"),
             units.seconds(statistics.median(times[place].values())),
             ""
-            if mechanism == "linear"
+            if (mechanism, form) == ("linear", "state")
             else medians.cell(_ratios(times[place], base)),
             str(PAPER.get(place, "")) if papers else "",
         ]
@@ -92,6 +90,11 @@ def _table(records: list[Record], environment: Mapping[str, Any]) -> str:
   )
   lines = medians.table(list(_HEAD), rows, words=3)
   return "\n".join([heading, "", *lines, "", *(f"- {n}" for n in notes), ""])
+
+
+def _name(place: tuple) -> str:
+  length, layers, mechanism, form = place
+  return f"{mechanism}.{form}, {length:,} tokens, {layers} layers"
 
 
 def _order(place: tuple) -> tuple:
@@ -122,6 +125,6 @@ def _agreement(place: tuple, times: Mapping[tuple, Any]) -> list[str]:
   middle = statistics.median(each)
   kept = "within" if abs(middle - 1) <= _ALLOWED else "beyond"
   return [
-      f"{place[0]:,} tokens: the integral over all prefixes run is"
+      f"{_name(place)}: the integral over all prefixes run is"
       f" {middle:.3f}, {kept} the {_ALLOWED:.0%} that are allowed"
   ]

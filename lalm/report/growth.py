@@ -34,7 +34,7 @@ def words(
   found = np.exp2(bent)
   if np.sum((missed - ranks) ** 2) < np.sum((found - ranks) ** 2):
     return f"grows like log n: {slope:+.1f} a doubling"
-  return f"grows like n^{power:.2f}"
+  return f"{'grows' if power > 0 else 'falls'} like n^{power:.2f}"
 
 
 def _line(

@@ -255,8 +255,12 @@ def setting(group: Group) -> str:
     parts.append(f"d_v = {known['value_width']}")
   if "causal" in known:
     parts.append("causal" if known["causal"] else "not causal")
+  if "tokens" in known:
+    parts.append(f"{known['tokens']} steps a scan")
   if "corpus" in known:
     parts.append(f"inputs from {corpus(known['corpus'])}")
+  if known.get("seed"):
+    parts.append(f"seed {known['seed']}")
   return ", ".join(parts)
 
 

@@ -11,6 +11,7 @@ from lalm import store
 from lalm import units
 from lalm.report import results
 from lalm.scaling import intervals
+from lalm.scaling import reading
 
 Record = Mapping[str, Any]
 # What decides numbers, in records of all experiments.
@@ -73,12 +74,26 @@ def table(
   return [f"| {' | '.join(cells)} |" for cells in (head, rule, *rows)]
 
 
-def remark(records: Sequence[Record]) -> str:
-  """Why something was not measured, as far as records tell."""
-  for record in reversed(records):
-    if record["status"] != "ok":
-      return f"{record['status']}: {record.get('reason', '')}".strip(": ")
-  return ""
+def trouble(records: Iterable[Record]) -> str:
+  """Which workers did not measure something, and why; "" where all did.
+
+  What was tried and failed is named before what was not tried for it.
+
+  Args:
+    records: of one point; those of the newest key count.
+  """
+  found = reading.current(records)
+  well = {r["replicate"] for r in found if r["status"] == "ok"}
+  bad = [r for r in found if r["replicate"] not in well]
+  tried = [r for r in bad if r["status"] not in store.NOT_TRIED]
+  if not bad:
+    return "" if well else "not measured"
+  told = (tried or bad)[-1]
+  words = f"{told['status']}: {told.get('reason', '')}".strip(": ")
+  if not well:
+    return words
+  count = len({r["replicate"] for r in bad})
+  return f"{count} of {units.counted(count + len(well), 'worker')}: {words}"
 
 
 def settings(
@@ -130,6 +145,9 @@ def place(
   sizes += f", of {corpus}" if corpus else ""
   sizes += f", seed {point['seed']}" if point.get("seed") else ""
   where = environment.get("slug", environment.get("device", "device"))
+  machine = records[-1].get("machine")
+  if machine != environment.get("machine", machine):  # of another by that name
+    where += f", machine {machine}"
   return f"{where}; {used}; {sizes}"
 
 

@@ -90,7 +90,7 @@ def ratios(
     found = {library: _times(own) for library, own in libraries.items()}
     for library, own in libraries.items():
       if library != OURS:
-        lines.append(_line(place, library, found, medians.remark(own)))
+        lines.append(_line(place, library, found, medians.trouble(own)))
     for library in missing.get(place[0], ()):
       if library not in found:
         lines.append(_line(place, library, found, MISSING))

@@ -58,9 +58,8 @@ def series(records: Iterable[Record]) -> list[Series]:
       newest = list(reading.newest(lengths[length]).values())
       if newest:
         own[length] = max(newest, key=relative)
-      else:
-        remark = medians.remark(lengths[length])
-        remarks[length] = remark or "not measured"
+      if remark := medians.trouble(lengths[length]):
+        remarks[length] = remark
     mechanism, form, dtype, chunk = whose
     found.append(Series(mechanism, form, dtype, chunk, own, remarks))
   return found

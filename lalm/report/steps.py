@@ -73,7 +73,7 @@ def lines(records: Iterable[Record]) -> list[Line]:
 def _line(name: str, records: list[Record]) -> Line:
   found = list(reading.newest(records).values())
   if not found:
-    return Line(name, remark=medians.remark(records) or "not measured")
+    return Line(name, remark=medians.trouble(records))
   reasons = [r["floors"].get("reason", "") for r in found]
   found = [r for r, reason in zip(found, reasons) if not reason]
   if not found:

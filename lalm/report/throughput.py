@@ -33,10 +33,11 @@ class Line(NamedTuple):
 
 
 class Setting(NamedTuple):
-  """What was measured where, and its lines."""
+  """What was measured where, its lines, and what was not."""
 
   heading: str
   lines: tuple[Line, ...]
+  remarks: tuple[str, ...] = ()
 
   @property
   def batches(self) -> list[int]:
@@ -56,21 +57,35 @@ def settings(
   steps = [r for r in records if (r.get("point") or {}).get("pass") == "step"]
   found = []
   for own in medians.settings(steps, EXPERIMENT, ("mechanism", "batch")):
-    setting = Setting(_heading(own, environment), tuple(_lines(own)))
+    heading, lines = _heading(own, environment), tuple(_lines(own))
+    setting = Setting(heading, lines, tuple(_remarks(own)))
     if len(setting.batches) > 1:
       found.append(setting)
   return found
 
 
-def _lines(records: Iterable[Record]) -> Iterable[Line]:
-  """The lines of one setting, by name."""
+def _members(
+    records: Iterable[Record],
+) -> list[tuple[tuple[str, int], list[Record]]]:
+  """The records of each mechanism and batch."""
   members: dict[tuple[str, int], list[Record]] = {}
   for record in records:
     point = record["point"]
     members.setdefault((point["mechanism"], point["batch"]), []).append(record)
+  return sorted(members.items())
+
+
+def _remarks(records: Iterable[Record]) -> Iterable[str]:
+  for (name, batch), own in _members(records):
+    if trouble := medians.trouble(own):
+      yield f"{name}, B={batch}: {trouble}"
+
+
+def _lines(records: Iterable[Record]) -> Iterable[Line]:
+  """The lines of one setting, by name."""
   rates: dict[str, dict[int, tuple[float, ...]]] = {}
   sizes: dict[str, int] = {}
-  for (name, batch), own in sorted(members.items()):
+  for (name, batch), own in _members(records):
     found = list(reading.newest(own).values())
     if found:
       each = [batch / statistics.median(r["seconds"]) for r in found]
@@ -86,8 +101,8 @@ def _heading(records: list[Record], environment: Mapping[str, Any]) -> str:
       f"B={point['batch']}, ", ""
   )
   return (
-      f"{place}, a context of {point['length']:,} tokens;"
-      f" {medians.workers(records)}"
+      f"{place}, a context of {point['length']:,} tokens,"
+      f" {point['tokens']} steps a scan; {medians.workers(records)}"
   )
 
 
@@ -107,7 +122,9 @@ def _table(setting: Setting) -> str:
       for line in setting.lines
   ]
   lines = [f"**{setting.heading}; tokens a second**", ""]
-  return "\n".join([*lines, *medians.table(head, rows, words=1), ""])
+  notes = [f"- {remark}" for remark in setting.remarks]
+  table = medians.table(head, rows, words=1)
+  return "\n".join([*lines, *table, *([""] * bool(notes)), *notes, ""])
 
 
 def _cell(each: tuple[float, ...]) -> str:

@@ -23,9 +23,11 @@ def render(setting: Setting) -> dict[str, bytes]:
 
 def draw(setting: Setting) -> mpl_figure.Figure:
   """The figure, not yet written; see `render`."""
-  height = _BOTTOM + _HEIGHT + _TOP
+  words = canvas.wrapped(setting.heading)
+  foot = _BOTTOM + canvas.LINE * (len(words) - 1)
+  height = foot + _HEIGHT + _TOP
   figure = canvas.blank(height)
-  left, bottom = _LEFT / style.WIDTH, _BOTTOM / height
+  left, bottom = _LEFT / style.WIDTH, foot / height
   ax = figure.add_axes((left, bottom, _WIDTH / style.WIDTH, _HEIGHT / height))
   ax.set_xscale("log", base=2)
   ax.set_yscale("log")
@@ -65,8 +67,10 @@ def draw(setting: Setting) -> mpl_figure.Figure:
       "Tokens decoded a second: median of workers, bands their range",
       loc="left",
   )
-  text = setting.heading
-  figure.text(0.08 / style.WIDTH, 0.08 / height, text, fontsize=6.5)
+  text = "\n".join(words)
+  figure.text(
+      0.08 / style.WIDTH, 0.08 / height, text, va="bottom", fontsize=6.5
+  )
   return figure
 
 

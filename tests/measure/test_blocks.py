@@ -146,3 +146,12 @@ def test_surroundings_are_the_environment():
   target = blocks.Target()
   assert target.environment() == target.surroundings()
   assert "ceilings" not in target.environment()
+
+
+def test_a_key_is_of_how_decays_are_made(monkeypatch):
+  planned = blocks.TARGET.plan(_POINT, {})["key"]
+  told = blocks.keys.code
+  monkeypatch.setattr(
+      blocks.keys, "code", lambda *parts: told(*parts).replace("-5.0", "-4.0")
+  )
+  assert blocks.TARGET.plan(_POINT, {})["key"] != planned

@@ -162,3 +162,15 @@ def test_the_seconds_of_a_sequence_are_the_sum_over_its_prefixes(
   point = {**_POINT, "form": form, "length": 20}
   found = generation._prefixes(point, decoder.model(point), 1.0)
   assert found["seconds"] == [pytest.approx(total, rel=0.02)]
+
+
+def test_a_plan_counts_the_prefixes_and_compiling_each():
+  plan = lambda **fields: generation.Target().plan(
+      {**_POINT, **fields}, _SETTINGS
+  )["seconds"]
+  few = {"length": 5}
+  assert plan(**few, form="whole") == plan(**few, form="stateless") > 2.5
+  long = {"length": 784, "layers": 8}
+  assert plan(**long, form="whole") == pytest.approx(590, rel=0.05)
+  longer = {"length": 3072, "layers": 16}
+  assert plan(**longer, form="stateless") == pytest.approx(30, rel=0.1)

@@ -167,3 +167,14 @@ def test_a_key_is_of_the_module_that_a_definition_stands_in(monkeypatch):
   other = lambda *modules: code(*modules) + "pass" * (reference in modules)
   monkeypatch.setattr(keys, "code", other)
   assert plan() != before
+
+
+def test_sequences_that_begin_alike_have_rows_of_their_own():
+  # The text's first and last two sequences of these begin with one letter.
+  point = {**_POINT, "mechanism": "softmax", "form": "parallel", "heads": 1}
+  point |= {"width": 32, "value_width": 32, "batch": 4, "length": 8}
+  arrays = points.inputs(point, rounding.get("softmax"))
+  firsts = {x.tobytes() for x in arrays[0][:, 0]}
+  assert len(firsts) < 4
+  record = rounding.Target().measure(point, 0, _SETTINGS)
+  assert record["distance"]["within"]

@@ -64,7 +64,9 @@ def test_what_was_not_measured_says_why():
       reason="ValueError: landmarks",
   )  # fmt: skip
   text = distances.tables([*_sweep(), failed], _ENVIRONMENT)
-  note = "- nystromformer, budget 16: crashed: ValueError: landmarks"
+  note = (
+      "- nystromformer, budget 16, logits 0.5 x: crashed: ValueError: landmarks"
+  )
   assert note in text.splitlines()
   assert not _rows(text, "nystromformer")
 
@@ -135,3 +137,28 @@ def test_the_same_records_give_the_same_bytes_and_none_give_none():
   assert not distances_figure.render([], _ENVIRONMENT)
   failed = [_record(0, status="crashed")]
   assert not distances_figure.render(failed, _ENVIRONMENT)
+
+
+def test_a_failure_is_told_with_its_sharpness():
+  failed = [
+      _record(1.0, status="wrong", reason="far off", sharpness=s)
+      for s in (2.0, 8.0)
+  ]
+  text = distances.tables([*_sweep(), *failed], _ENVIRONMENT)
+  assert "- window, budget 4, logits 2 x, 8 x: wrong: far off\n" in text
+
+
+def test_a_panel_by_position_names_the_budget_it_shows():
+  records = [
+      *_sweep(causal=True),
+      *(_record(0.1, r, budget=4, causal=True, sharpness=2.0) for r in (0, 1)),
+  ]
+  with canvas.settings():
+    (drawn,) = [
+        distances_figure._draw(
+            records, {False: [], True: distances.series(records)}, {}
+        )
+    ]
+  titles = [axes.get_title(loc="left") for axes in drawn.axes]
+  assert any("causal, budget 16, logits 0.5 x" in title for title in titles)
+  assert any("causal, budget 4, logits 2 x" in title for title in titles)

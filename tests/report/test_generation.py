@@ -62,4 +62,17 @@ def test_what_was_not_measured_says_why():
   (failed,) = _records("softmax", "whole", (1.0,))
   failed |= {"status": "over_budget", "reason": "too long", "seconds": []}
   text = generation.tables([*_RECORDS[:9], failed], {})
-  assert "- softmax.whole, 784 tokens: over_budget: too long" in text
+  assert "- softmax.whole, 784 tokens, 8 layers: over_budget: too long" in text
+
+
+def test_another_way_of_linear_has_its_ratio():
+  own = _records("linear", "stateless", (6.0, 12.0, 15.0))
+  text = generation.tables([*_RECORDS, *own], {})
+  assert "| linear, stateless | 12.0 s | 3.00 [3.00, 3.00] |" in text
+
+
+def test_what_failed_is_named_with_its_model():
+  (failed,) = _records("softmax", "whole", (1.0,), layers=4)
+  failed |= {"status": "timeout", "reason": "too long"}
+  text = generation.tables([*_RECORDS, failed], {})
+  assert "- softmax.whole, 784 tokens, 4 layers: timeout: too long\n" in text

@@ -17,6 +17,7 @@ _LENGTHS = [64, 128, 256, 512, 1024]
         ([8, 11.3, 16, 22.6, 32], 40, "grows like n^0.50"),
         ([22, 37, 42, 53, 58], 58, "grows like log n: +8.8 a doubling"),
         ([10, 15, 20, 25, 30], None, "grows like log n: +5.0 a doubling"),
+        ([64, 32, 16, 8, 4], None, "falls like n^-1.00"),
         ([0, 0, 0, 0, 0], None, "no rank"),
     ],
 )

@@ -39,3 +39,33 @@ def test_workers_are_those_that_have_measured(count, words):
   records = [{"replicate": r % count, "status": "ok"} for r in range(4)]
   failed = [{"replicate": 9, "status": "crashed"}]
   assert medians.workers(records + failed) == words
+
+
+def _ended(replicate, status, reason="", key="new", started="2"):
+  return {
+      "replicate": replicate, "status": status, "reason": reason, "key": key,
+      "started": started,
+  }  # fmt: skip
+
+
+def test_what_failed_is_told_before_what_was_skipped_for_it():
+  skipped = [_ended(r, "skipped", "crashed elsewhere") for r in (1, 2)]
+  failed = [_ended(0, "crashed", "no reason"), *skipped]
+  assert medians.trouble(failed) == "crashed: no reason"
+  assert medians.trouble(skipped) == "skipped: crashed elsewhere"
+  well = [_ended(3, "ok"), _ended(0, "ok")]
+  assert medians.trouble([*skipped, *well]) == (
+      "2 of 4 workers: skipped: crashed elsewhere"
+  )
+  assert medians.trouble([*well, _ended(0, "skipped")]) == ""
+  old = _ended(1, "wrong", key="old", started="1")
+  assert medians.trouble([old, *well]) == ""
+  assert medians.trouble([]) == "not measured"
+
+
+def test_another_machine_of_the_same_name_is_told_apart():
+  record = {"point": _POINT, "machine": "abc"}
+  here = {"slug": "here", "machine": "abc"}
+  assert medians.place([record], here).startswith("here; ")
+  there = medians.place([record], {**here, "machine": "def"})
+  assert there.startswith("here, machine abc; ")

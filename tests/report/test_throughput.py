@@ -41,7 +41,9 @@ def test_a_line_is_a_mechanism_and_a_number_its_median_over_workers():
   assert "| mechanism | B=1 | B=8 | a state |" in text
   assert "| linear | 5 | 40 | 2.00 KiB |" in text
   assert "| softmax |  | 16 | 2.00 KiB |" in text
-  assert "1,024 tokens; 3 workers" in text and "B=1," not in text
+  assert "1,024 tokens, 16 steps a scan; 3 workers" in text
+  assert "B=1," not in text
+  assert "\n- softmax, B=1: crashed\n" in text
 
 
 def test_one_batch_is_no_setting_and_contexts_stand_apart():
@@ -75,3 +77,14 @@ def test_names_beside_lines_do_not_overlap(ends):
   assert len(boxes) == 3
   for i, box in enumerate(boxes):
     assert not any(box.overlaps(other) for other in boxes[:i])
+
+
+def test_a_long_heading_is_wrapped_within_the_figure():
+  (setting,) = throughput.settings(_RECORDS, {"slug": "here"})
+  long = setting._replace(heading="a heading of many words " * 12)
+  with canvas.settings():
+    figure = throughput_figure.draw(long)
+    box = figure.texts[0].get_window_extent(figure.canvas.get_renderer())
+    axes = figure.axes[0].xaxis.label.get_window_extent()
+  assert box.x1 <= figure.bbox.x1 and box.y0 >= 0
+  assert not box.overlaps(axes)
