@@ -35,6 +35,7 @@ EXPERIMENT = command.Experiment(
     catalogue="lalm.attention.catalogue",
     finish=finish,
     progress=progress.Line(),
+    compiles=True,
 )
 
 if __name__ == "__main__":

@@ -11,6 +11,9 @@ _MAPS = pathlib.Path("/proc/self/maps")
 _MOST = 30_000  # of the 65,530 memory maps that Linux gives a process
 _TESTS, _EVERY = itertools.count(), 32  # counting maps takes 20 ms
 
+# Before any test uses JAX, for those that split a sequence.
+jax.config.update("jax_num_cpu_devices", 8)
+
 
 @pytest.fixture(autouse=True)
 def _room_for_programs() -> Iterator[None]:

@@ -16,9 +16,10 @@ _ROOMS = {
     "scaling": (),
     "attention": ("shapes",),
     "spectral": (),
-    "measure": ("attention", "data", "spectral"),
+    "sharding": ("attention",),
+    "measure": ("attention", "data", "spectral", "sharding"),
     "report": ("store", "units", "scaling"),
-    "launch": ("store", "units", "measure.worker"),
+    "launch": ("store", "units", "measure.worker", "measure.targets.hardware"),
 }
 _WITHOUT_JAX = ("store", "units", "scaling", "report", "launch")
 _JAX = {"jax", "jaxlib", "flax", "optax", "chex"}

@@ -25,6 +25,9 @@ from lalm.launch import signals
 from lalm.launch import supervisor
 from lalm.launch import survey
 
+# Compiles the points of another target; see there.
+_ABSENT = "lalm.measure.targets.absent"
+
 
 class Experiment(NamedTuple):
   """A sweep that can be asked for from a command line.
@@ -41,6 +44,7 @@ class Experiment(NamedTuple):
     progress: called after each point.
     fields: of the configuration, beside those of every sweep.
     fixed: fields of the configuration that have no other value.
+    compiles: whether its points can be compiled for machines not at hand.
   """
 
   name: str
@@ -52,11 +56,13 @@ class Experiment(NamedTuple):
   progress: Callable[[supervisor.Progress], None] = lambda _: None
   fields: schema.Fields = types.MappingProxyType({})
   fixed: Mapping[str, Any] = types.MappingProxyType({})
+  compiles: bool = False
 
   @property
   def all_fields(self) -> schema.Fields:
     """The fields of its configuration."""
-    return {**schema.FIELDS, **self.fields}
+    targets = schema.TARGETS if self.compiles else {}
+    return {**schema.FIELDS, **targets, **self.fields}
 
 
 def run(argv: Sequence[str], experiment: Experiment) -> int:
@@ -106,14 +112,29 @@ def _run(argv: Sequence[str], experiment: Experiment) -> int:
           f"--config.{name}", schema.shown(value), settings[name]
       )
   flags.check_out(request.out, create=False)
-  found = survey.ask(
-      settings["mechanisms"], experiment.target, experiment.catalogue
-  )
+  deadline = started + settings["budget"]
+  status = 0
+  for name in settings.get("target", (schema.LOCAL,)):
+    one = settings | {"target": name} if experiment.compiles else settings
+    asked = request._replace(settings=one)
+    status = max(status, _sweep(experiment, asked, deadline))
+  return status
+
+
+def _sweep(
+    experiment: Experiment, request: flags.Request, deadline: float
+) -> int:
+  """Runs the experiment on one target; returns the exit status."""
+  settings, target = request.settings, experiment.target
+  if settings.get("target", schema.LOCAL) != schema.LOCAL:
+    target = f"{_ABSENT}:{target}@{settings['target']}"
+    settings = settings | {"replicates": 1}  # a compiler says the same again
+  found = survey.ask(settings["mechanisms"], target, experiment.catalogue)
   points = grid.points(settings, found.mechanisms, experiment.all_fields)
   points = grid.share(points, request.worker)
   flags.check_out(request.out, create=not request.dry_run)
   machine = str(found.environment.get("machine", ""))
-  plans = planning.plan(points, settings, experiment.target, machine)
+  plans = planning.plan(points, settings, target, machine)
   folder = request.out / found.device
   records = ledger.Ledger(folder)
   for line in records.damage:
@@ -123,9 +144,9 @@ def _run(argv: Sequence[str], experiment: Experiment) -> int:
       settings,
       records,
       experiment=experiment.name,
-      target=experiment.target,
+      target=target,
       environment=found.environment,
-      deadline=started + settings["budget"],
+      deadline=deadline,
       progress=experiment.progress,
   )
   if request.dry_run:

@@ -11,6 +11,8 @@ import operator
 import re
 from typing import Any, Callable, Mapping, NamedTuple
 
+from lalm.measure.targets import hardware
+
 LARGEST = 2**40  # no length or width beyond this is meant seriously
 _LONGEST = 80  # characters of a refused value that are shown
 
@@ -255,6 +257,17 @@ FIELDS: Mapping[str, Field] = {
     "seed": Field(
         whole(0, 2**31 - 1), 0, "seed of inputs and of the order", "seed"
     ),
+}
+
+LOCAL = "local"
+# Of experiments that sweep kernels, which can be compiled for other machines.
+TARGETS: Mapping[str, Field] = {
+    "target": Field(
+        several(choice(LOCAL, *hardware.MACHINES)),
+        (LOCAL,),
+        "what to measure, local, or machines to compile for instead: "
+        + ", ".join(hardware.MACHINES),
+    )
 }
 
 Fields = Mapping[str, Field]

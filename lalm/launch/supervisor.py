@@ -30,7 +30,7 @@ SCHEMA = 1  # version of a record's fields
 _FILLING, _UNCACHED = 0, 1
 _PATIENCE = 10  # times its predicted seconds the calls of a point may take
 # What tells where a point was measured; a failure tells it too.
-_WHERE = ("machine", "device", "versions")
+_WHERE = ("machine", "device", "versions", "provenance")
 _STATUSES = ("ok", *ledger.FAILED)
 
 

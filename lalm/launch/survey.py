@@ -63,6 +63,8 @@ def ask(names: Sequence[str], target: str, catalogue: str) -> Survey:
     if answer is None:
       last = (process.errors() or [f"exit status {process.returncode}"])[-1]
       raise SweepError(f"cannot import {target}: {last}")
+  if answer["event"] == "failed":
+    raise SweepError(answer["reason"])
   if answer["event"] == "refused":
     got = Verbatim(f"{answer['name']!r}: {answer['reason']}")
     known = f"all, package.module:NAME or some of {', '.join(answer['known'])}"
@@ -100,10 +102,14 @@ def _answer(arguments: Sequence[str], names: Sequence[str]) -> dict[str, Any]:
           "reason": reason,
           "known": known,
       }
+  try:
+    surroundings = target.surroundings()
+  except ImportError as error:  # the compiler of a machine is not installed
+    return {"event": "failed", "reason": one_line(str(error))}
   return {
       "event": "survey",
       "mechanisms": mechanisms,
-      "environment": target.surroundings(),
+      "environment": surroundings,
   }
 
 

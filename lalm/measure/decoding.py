@@ -83,7 +83,7 @@ class Target(kernel.Target):
     }
     return {
         **record,
-        "state_bytes": _size(self._find(point["mechanism"]), point),
+        "state_bytes": _size(self.find(point["mechanism"]), point),
         "operations": counted,
         "seconds": [seconds / tokens for seconds in record["seconds"]],
         "calls": record["calls"] * tokens,
@@ -136,7 +136,7 @@ class Target(kernel.Target):
   ) -> float | None:
     if point["pass"] == "prefill":
       return super()._predicted_seconds(point, counted)
-    size = _size(self._find(point["mechanism"]), point)
+    size = _size(self.find(point["mechanism"]), point)
     return _TOKEN + size / _BANDWIDTH
 
   def _ready(

@@ -75,7 +75,7 @@ class Target:
       find: Callable[[str], Any] = catalogue.get,
       fresh: str = f"{__name__}:PEAK",
   ) -> None:
-    self._find = find
+    self.find = find
     self._fresh = fresh
     self._ceilings = functools.cache(ceilings.measure)
     self._rate = functools.cache(ceilings.products)
@@ -93,7 +93,7 @@ class Target:
     """Key, operations, predicted peak bytes, seconds of a call, and calls."""
     del settings  # what a point is does not depend on how it is measured
     with precision(point):
-      mechanism = self._find(point["mechanism"])
+      mechanism = self.find(point["mechanism"])
       program = self._program(point, mechanism)
       traced = program.function.trace(*program.arguments)
       closed_form = self._cost(point, mechanism)
@@ -113,7 +113,7 @@ class Target:
     with precision(point):
       use_cache(settings.get("cache"))
       memory.settle()
-      mechanism = self._find(point["mechanism"])
+      mechanism = self.find(point["mechanism"])
       ready = self._compile(point, mechanism, replicate)
       record = ready.record
       record["ceilings"] = self._ceilings(point["dtype"])
@@ -136,7 +136,7 @@ class Target:
     """Peak memory of a point, in a process that has measured nothing else."""
     with precision(point):
       use_cache(settings.get("cache"))
-      mechanism = self._find(point["mechanism"])
+      mechanism = self.find(point["mechanism"])
       ready = self._compile(point, mechanism, 0)
       memory.expose()
       if memory.method() == "VmHWM":  # what is allocated once does not count

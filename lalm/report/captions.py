@@ -11,6 +11,8 @@ def text(group: Group, environment: Mapping[str, Any]) -> str:
   heads = [laws.device(group, environment), laws.versions(group)]
   heads.append(laws.setting(group))
   sentences = ["; ".join(part for part in heads if part) + "."]
+  if group.setting.get("provenance") == laws.COMPILED:
+    sentences.append(laws.COMPILED_NOTE)
   sentences += _points_legend(group)
   fits = [
       fit for (_, _, q), fit in group.fits.items() if q in ("time", "memory")
@@ -68,7 +70,11 @@ def _points_legend(group: Group) -> list[str]:
   if not shown:
     return ["No point was measured."]
   centre = f"median over {workers} workers (processes)"
-  found = [f"Points: {'one worker' if workers == 1 else centre}"]
+  if group.setting.get("provenance") == laws.COMPILED:
+    centre = "what the compiler says"
+  elif workers == 1:
+    centre = "one worker"
+  found = [f"Points: {centre}"]
   bands = {s.fitted for s in shown if s.low < s.high}
   kinds = {True: "95 % intervals over workers", False: "range over workers"}
   if bands:

@@ -13,7 +13,8 @@ from matplotlib import figure as mpl_figure
 from matplotlib import lines as mpl_lines
 from matplotlib import ticker
 
-from lalm.report import canvas, captions, laws, layout, margins, panels
+from lalm.report import canvas, captions, compiled, laws, layout, margins
+from lalm.report import panels
 from lalm.report import scales, style
 from lalm.report.results import Curve, Group
 
@@ -45,7 +46,7 @@ def draw(group: Group, environment: Mapping[str, Any]) -> mpl_figure.Figure:
     _panel(ax, group, panel, looks, limits.get(panel.quantity))
     above = strip if panel.quantity == "time" else 0.0
     _title(ax, panel, rank, above)
-    _outer_labels(ax, panel, placed)
+    _outer_labels(ax, panel, placed, compiled.is_compiled(group))
     if panel.quantity == "time" and failed[panel.pass_]:
       bottom = panel.bottom + panel.frame.height + 0.04
       rows = scales.ROW * len(failed[panel.pass_])
@@ -138,12 +139,16 @@ def _title(
 
 
 def _outer_labels(
-    ax: mpl_axes.Axes, panel: layout.Panel, placed: Sequence[layout.Panel]
+    ax: mpl_axes.Axes,
+    panel: layout.Panel,
+    placed: Sequence[layout.Panel],
+    compiled: bool,
 ) -> None:
   """Labels at the left of a row and at the foot of a column only."""
   same_row = [p for p in placed if p.quantity == panel.quantity]
   if panel is same_row[0]:
-    ax.set_ylabel(_LABELS[panel.quantity])
+    label = _LABELS[panel.quantity]
+    ax.set_ylabel(label.replace("time", "roofline") if compiled else label)
     ax.yaxis.set_label_coords(-0.52 / panel.frame.width, 0.5)
   else:
     ax.tick_params(labelleft=False)

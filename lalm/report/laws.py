@@ -24,6 +24,11 @@ _SAME_ORDER = (
     "Crossovers are named of laws whose exponents differ by more than a half;"
     " crossovers.json has them all."
 )
+COMPILED = "compiled"  # provenance of what was not run
+COMPILED_NOTE = (
+    "Compiled, not run: times are rooflines, the longest of products, traffic"
+    " and communication at the published peaks of the devices."
+)
 _QUANTITIES = {"flops": "operations"}
 _PAIRS = 6  # pairs that do not cross are named up to so many
 # Of more curves than _MANY, crossovers are named where exponents differ by more
@@ -84,7 +89,8 @@ def failed(group: Group) -> list[Failed]:
 def notes(group: Group) -> list[str]:
   """Lines below a table: what words mean, crossovers, what did not end well."""
   found = rows(group)
-  lines = [_EQUIVALENT] if equivalent(group) else []
+  compiled = group.setting.get("provenance") == COMPILED
+  lines = [COMPILED_NOTE] * compiled + [_EQUIVALENT] * equivalent(group)
   if any(row.share is not None for row in found):
     lines.append(_CEILING)
   for row in found:
@@ -216,8 +222,10 @@ def troubles(results: Results) -> list[str]:
 def heading(group: Group, results: Results) -> str:
   """Device, versions, setting and number of workers in one line."""
   parts = [device(group, results.environment), versions(group), setting(group)]
-  workers = group.replicates()
-  parts.append("1 worker" if workers == 1 else f"{workers} workers")
+  if group.setting.get("provenance") == COMPILED:
+    parts.append("compiled, not run")
+  else:
+    parts.append(units.counted(group.replicates(), "worker"))
   return "; ".join(part for part in parts if part)
 
 

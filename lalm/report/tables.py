@@ -14,6 +14,7 @@ import unicodedata
 from typing import Any, Iterable, Sequence
 
 from lalm import units
+from lalm.report import compiled
 from lalm.report import laws
 from lalm.report.laws import Row
 from lalm.report.results import Group, Results
@@ -28,7 +29,7 @@ _HEADER = (
     "memory n^",
     "operations n^",
 )
-_LATEX_HEADER = (
+_LATEX_HEADER: tuple[str, ...] = (
     "form",
     "pass",
     "time $n^\\alpha$",
@@ -63,11 +64,24 @@ def markdown(results: Results) -> str:
   blocks = []
   for group in results.groups:
     blocks.append(f"**{_plain_markdown(laws.heading(group, results))}**")
-    lines = [_HEADER, ["---"] * len(_HEADER), *map(_cells, laws.rows(group))]
+    head = _header(group)
+    lines = [head, ["---"] * len(head), *map(_cells, laws.rows(group))]
     blocks.append("\n".join(_markdown_line(line) for line in lines))
     blocks.append(_bullets(laws.notes(group)))
+    if compiled.is_compiled(group):
+      head = compiled.HEADER
+      lines = [head, ["---"] * len(head), *compiled.rows(group)]
+      blocks.append("\n".join(_markdown_line(line) for line in lines))
+      blocks.append(_bullets([compiled.NOTE]))
   blocks.append(_bullets(laws.troubles(results)))
   return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def _header(group: Group) -> tuple[str, ...]:
+  """The heads of columns; of what was compiled, times are rooflines."""
+  if not compiled.is_compiled(group):
+    return _HEADER
+  return tuple(head.replace("time", "roofline") for head in _HEADER)
 
 
 def text(results: Results) -> str:
@@ -75,7 +89,7 @@ def text(results: Results) -> str:
   blocks = []
   for group in results.groups:
     blocks.append(laws.heading(group, results))
-    blocks.append(_aligned([_HEADER, *map(_cells, laws.rows(group))]))
+    blocks.append(_aligned([_header(group), *map(_cells, laws.rows(group))]))
     blocks.append("\n".join(laws.notes(group)))
   blocks.append("\n".join(laws.troubles(results)))
   return _ascii("\n\n".join(block for block in blocks if block)) + "\n"
@@ -104,7 +118,10 @@ def latex(results: Results) -> str:
   for group in results.groups:
     blocks.append(_latex_text(laws.heading(group, results)))
     blocks += [r"\begin{tabular}{llllrrll}", r"\hline"]
-    blocks += [_latex_line(_LATEX_HEADER), r"\hline"]
+    head = _LATEX_HEADER
+    if compiled.is_compiled(group):
+      head = tuple(cell.replace("time", "roofline") for cell in head)
+    blocks += [_latex_line(head), r"\hline"]
     for row in laws.rows(group):
       blocks.append(_latex_line(escape_latex(cell) for cell in _cells(row)))
     blocks += [r"\hline", r"\end{tabular}"]
@@ -150,9 +167,10 @@ def _numbers(group: Group, row: Row) -> dict[str, Any]:
       "chunk": row.curve.chunk,
       "pass": row.pass_,
   }
-  for name in ("device", "machine", "dtype", "causal", "batch", "heads"):
-    record[name] = known.get(name)
-  for name in ("width", "value_width"):
+  for name in (
+      "device", "machine", "provenance", "dtype", "causal", "batch", "heads",
+      "width", "value_width",
+  ):  # fmt: skip
     record[name] = known.get(name)
   largest = row.largest
   record["length"] = largest.length if largest else None

@@ -12,6 +12,9 @@ measured yet, no law is told.
 | memory | `memory.peak_bytes` |
 | flops | `operations.products` |
 | compile | `compile_seconds` |
+| traffic, communication | `estimate.traffic_bytes`, ... |
+
+Of a compiled record time is its `estimate.roofline_seconds`.
 """
 
 import collections
@@ -25,7 +28,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-QUANTITIES = ("time", "memory", "flops", "compile")
+QUANTITIES = (
+    "time", "memory", "flops", "compile", "traffic", "communication",
+)  # fmt: skip
 IDENTITY = ("experiment", "machine", "device", "versions", "provenance")
 VARYING = ("mechanism", "form", "pass", "length", "chunk")
 
@@ -66,7 +71,9 @@ def quantity(record: Mapping, name: str) -> float:
     The value; NaN where it is missing, not finite or not positive.
   """
   value: Any
-  if name == "time":
+  if name == "time" and record.get("provenance") == "compiled":
+    value = (record.get("estimate") or {}).get("roofline_seconds")
+  elif name == "time":
     seconds = [number(s) for s in record.get("seconds") or ()]
     seconds = [s for s in seconds if not math.isnan(s)]
     value = statistics.median(seconds) if seconds else None
@@ -74,6 +81,8 @@ def quantity(record: Mapping, name: str) -> float:
     value = (record.get("memory") or {}).get("peak_bytes")
   elif name == "flops":
     value = (record.get("operations") or {}).get("products")
+  elif name in ("traffic", "communication"):
+    value = (record.get("estimate") or {}).get(f"{name}_bytes")
   else:
     value = record.get("compile_seconds")
   return number(value)

@@ -6,6 +6,9 @@
 | memory | beside it a floor of 20 MiB of additive noise |
 | flops | exact |
 | compile | an offset is its substance, not an overhead |
+| traffic, communication | exact |
+
+Of compiled records all but compile is exact.
 
 Time and operations of causal forms are taken against the closed-form count
 where the records carry one.  Numbers are rounded to six digits, so equal
@@ -41,6 +44,8 @@ READINGS = {
     "memory": Reading(floor=MEMORY_FLOOR, negligible=0.0),
     "flops": Reading(exact=True, negligible=0.0),
     "compile": Reading(overhead=False, negligible=0.1),
+    "traffic": Reading(exact=True, negligible=0.0),
+    "communication": Reading(exact=True, negligible=0.0),
 }
 
 
@@ -58,6 +63,8 @@ def law(curve: Curve, name: str) -> dict[str, Any] | None:
   if not lengths:
     return None
   noise = READINGS[name]
+  if curve.setting.get("provenance") == "compiled" and name != "compile":
+    noise = READINGS["traffic"]  # a compiler says the same again
   data = intervals.sample(values, noise.floor, noise.exact)
   counts = None
   if name in ("time", "flops") and curve.setting.get("causal"):

@@ -1,0 +1,60 @@
+"""What compilers say of machines not at hand, as a table by form and length.
+
+Bytes are of one device. Nothing here was run: the roofline is the longest of
+products, traffic and communication at the published peaks.
+"""
+
+from typing import Any, Iterable, Mapping
+
+from lalm import units
+from lalm.report import laws
+from lalm.report.results import Group, measured
+from lalm.scaling import reading
+
+HEADER = (
+    "form",
+    "pass",
+    "n",
+    "split by",
+    "memory of a device",
+    "traffic",
+    "communication",
+    "roofline",
+    "compiler's time",
+)
+NOTE = (
+    "compiler's time: cycles that it estimates of each instruction, as often as"
+    " that runs; on GPUs it says none"
+)
+
+
+def is_compiled(group: Group) -> bool:
+  """Whether a group's records are of programs that were not run."""
+  return group.setting.get("provenance") == laws.COMPILED
+
+
+def rows(group: Group) -> Iterable[tuple[str, ...]]:
+  """A row for each form, pass and length that was compiled.
+
+  Args:
+    group: of compiled records.
+  """
+  for curve in group.curves:
+    for pass_ in group.passes():
+      for length in group.lengths():
+        for record in measured(group.points.get((curve, pass_, length), ())):
+          name, what = curve.name, laws.pass_name(pass_)
+          yield name, what, units.count(length), *_cells(record)
+
+
+def _cells(record: Mapping[str, Any]) -> tuple[str, ...]:
+  memory, estimate = record.get("memory") or {}, record.get("estimate") or {}
+  moved = reading.quantity(record, "communication")
+  return (
+      str(record.get("sharding") or ""),
+      units.size(memory.get("device_bytes")),
+      units.size(estimate.get("traffic_bytes")),
+      units.size(moved) if moved == moved else "none",
+      units.seconds(estimate.get("roofline_seconds")),
+      units.seconds(estimate.get("compiler_seconds")),
+  )

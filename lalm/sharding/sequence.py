@@ -1,0 +1,84 @@
+"""Attention over a mesh of devices that hold parts of one sequence."""
+
+from collections.abc import Callable
+import functools
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+
+from lalm.attention import contract
+from lalm.attention.mechanism import Mechanism
+from lalm.sharding import affine
+from lalm.sharding import gathered_keys
+from lalm.sharding import state_passing
+
+TOKENS = "tokens"  # the axis of a mesh over which a sequence is split
+
+
+def split(
+    mechanism: Mechanism, form: str, mesh: Mesh, axis: str = TOKENS
+) -> Callable[..., contract.Result]:
+  """Returns a form that runs on devices, each with a part of the tokens.
+
+  It is called as the form is, under `jax.jit` or not, and equals it to
+  rounding: values, gradients, final state. T is a multiple of the number of
+  devices. Linear-time families pass states, softmax gathers keys.
+
+  Args:
+    mechanism: of the catalogue.
+    form: its name; not `step`.
+    mesh: of devices.
+    axis: of the mesh, over which the tokens are split; other axes hold copies.
+
+  Raises:
+    ValueError: a mechanism or form whose sequence cannot be split so; in a
+      call, a length that the devices do not divide, or as in the form.
+  """
+  one = mechanism.forms.get(form)
+  if one is None or form == "step":
+    known = ", ".join(name for name in mechanism.forms if name != "step")
+    raise ValueError(f"form: expected one of {known}, got {form!r}")
+  if axis not in mesh.shape:
+    known = ", ".join(mesh.shape)
+    raise ValueError(f"axis: expected one of {known}, got {axis!r}")
+  body: Callable[..., Any]
+  if mechanism.name == "softmax":
+    body = functools.partial(gathered_keys.of_shard, one, axis)
+  else:
+    affine.check(mechanism)
+    body = functools.partial(state_passing.of_shard, mechanism, one, axis)
+
+  @functools.wraps(one)
+  def call(q: Any, k: Any, v: Any, **keywords: Any) -> contract.Result:
+    _check_length(q, mesh.shape[axis])
+    phi = keywords.get("feature_map")
+    if callable(phi) and not isinstance(phi, jax.tree_util.Partial):
+      keywords["feature_map"] = jax.tree_util.Partial(phi)
+    fixed = {n: x for n, x in keywords.items() if n in contract.STATIC}
+    named = {n: x for n, x in keywords.items() if n not in contract.STATIC}
+    layouts = {**mechanism.layouts, "segment_ids": "BT"}
+    # What has no tokens, every device has as a whole.
+    spec = lambda name: P(None, axis) if "T" in layouts.get(name, "") else P()
+    spec_out: Any = P(None, axis)
+    out = contract.Result(spec_out, P())
+    run = jax.shard_map(
+        lambda arrays, named: body(*arrays, **named, **fixed),
+        mesh=mesh,
+        in_specs=(P(None, axis), {name: spec(name) for name in named}),
+        out_specs=out,
+        check_vma=False,  # a scan's first state is every device's own
+    )
+    return run((q, k, v), named)
+
+  return call
+
+
+def _check_length(q: Any, devices: int) -> None:
+  shape: tuple[int, ...] = getattr(q, "shape", ())
+  if len(shape) > 1 and shape[1] % devices:
+    raise ValueError(
+        f"q: expected a multiple of {devices} tokens, one part a device, got"
+        f" {shape[1]}"
+    )

@@ -1,0 +1,247 @@
+"""A sequence that is split over eight devices is the sequence on one."""
+
+import dataclasses
+import functools
+import inspect
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+from jax.sharding import PartitionSpec as P
+import numpy as np
+import pytest
+
+from lalm.attention import catalogue
+from lalm.sharding import affine
+from lalm.sharding import sequence
+from tests.attention import cases
+from tests.attention import subject
+from tests.attention.bounds import backward
+from tests.attention.bounds import forward
+from tests.oracles.compare import assert_close
+
+DEVICES = 8
+CASES = (
+    cases.Case("causal", length=40),
+    cases.Case("packed, grouped heads", length=40, packed=True, heads=4,
+               kv_heads=2, scale=0.7),
+    cases.Case("float32", length=136, dtype="float32", seed=3),
+    cases.Case("full", length=40, causal=False),
+)  # fmt: skip
+
+
+def _splits(name):
+  """Whether the mechanism's sequence can be split."""
+  try:
+    affine.check(catalogue.get(name))
+  except ValueError:
+    return name == "softmax"
+  return True
+
+
+SPLIT = tuple(name for name in catalogue.names() if _splits(name))
+WHOLE = tuple(name for name in catalogue.names() if not _splits(name))
+# One of each transition, in its fast form, is tried in the quick suite.
+QUICK = ("softmax", "linear", "mlstm", "mamba2", "gla", "gated_deltanet")
+
+
+def _marks(name, form="", case=CASES[1]):
+  quick = name in QUICK and form in ("", *catalogue.get(name).featured[-1:])
+  quick &= case.packed or not case.causal
+  return () if quick else pytest.mark.slow
+
+
+ROWS = [
+    pytest.param(
+        name,
+        form,
+        case,
+        id=f"{name}-{form}-{case.name}",
+        marks=_marks(name, form, case),
+    )
+    for name in SPLIT
+    for form in catalogue.get(name).forms
+    for case in CASES
+    if form != "step" and (case.causal or catalogue.get(name).full)
+]
+
+
+@functools.cache
+def _mesh():
+  if jax.device_count() < DEVICES:
+    pytest.skip(f"{DEVICES} devices are needed, {jax.device_count()} are here")
+  return Mesh(np.array(jax.devices()[:DEVICES]), (sequence.TOKENS,))
+
+
+def _given(name, form, case):
+  """Arrays, gates and ids of a case, and the options of its form."""
+  arrays, gates, ids = cases.make(name, case)
+  named = dict(gates)
+  if ids is not None:
+    named["segment_ids"] = ids
+  return arrays, named, subject.options(name, form, case)
+
+
+def _state(name, form, case):
+  """A state that some tokens have left; None where a mechanism passes none."""
+  if name == "softmax":
+    return None
+  before = dataclasses.replace(case, length=11, packed=False, seed=9)
+  arrays, gates, _ = cases.make(name, before)
+  state = subject.function(name, form)(*arrays, **gates).state
+  if case.packed:  # of the document that goes on
+    ids = cases.make(name, case).segment_ids
+    state = state._replace(segment=jnp.asarray(ids[:, 0], jnp.int32))
+  return state
+
+
+def _both(name, form, case):
+  """The form on devices, the form on one, and their arguments."""
+  entry = catalogue.get(name)
+  arrays, named, chosen = _given(name, form, case)
+  state = _state(name, form, case)
+  if state is not None:
+    named["state"] = state
+  spread = sequence.split(entry, form, _mesh())
+  call = lambda function: jax.jit(functools.partial(function, **chosen))
+  return call(spread), call(entry.forms[form]), arrays, named
+
+
+@pytest.mark.parametrize("name, form, case", ROWS)
+def test_values_and_states_are_those_of_one_device(name, form, case):
+  with subject.precision(case):
+    spread, alone, arrays, named = _both(name, form, case)
+    out, state = spread(*arrays, **named)
+    expected = alone(*arrays, **named)
+    bound = 2 * forward(case.dtype, case.length)
+    assert_close(out, expected.out, bound)
+    assert out.dtype == expected.out.dtype
+    if name == "softmax":
+      assert state is None
+      return
+    for got, want in zip(state, expected.state, strict=True):
+      assert_close(got, want, bound, "state")
+
+
+@pytest.mark.parametrize("name, form, case", ROWS)
+def test_gradients_are_those_of_one_device(name, form, case):
+  with subject.precision(case):
+    spread, alone, arrays, named = _both(name, form, case)
+    whole = {k: named.pop(k) for k in ("segment_ids",) if k in named}
+    state = named.pop("state", None)
+    weights = jnp.asarray(subject.cotangent(case), case.dtype)
+
+    def loss(call, arrays, named, floats):
+      given = {**named, **whole}
+      if state is not None:
+        given["state"] = state._replace(**floats)
+      result = call(*arrays, **given)
+      total = jnp.sum(result.out * weights)
+      if name != "softmax":  # the last state counts too
+        total += jnp.sum(jnp.sin(result.state.S))
+      return total
+
+    floats = {} if state is None else {"S": state.S}
+    if hasattr(state, "z"):
+      floats["z"] = state.z
+    gradients = [
+        jax.jit(jax.grad(functools.partial(loss, call), argnums=(0, 1, 2)))(
+            arrays, named, floats
+        )
+        for call in (spread, alone)
+    ]
+    bound = 2 * backward(case.dtype, case.length)
+    for got, want in zip(*map(jax.tree.leaves, gradients), strict=True):
+      assert_close(got, want, bound, "gradient")
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=_marks(name)) for name in SPLIT]
+)
+def test_each_device_holds_its_own_tokens_alone(name):
+  case = cases.Case("long", length=512, width=8, value_width=8, dtype="float32")
+  entry = catalogue.get(name)
+  form = entry.featured[-1]
+  arrays, named, chosen = _given(name, form, case)
+  spread = sequence.split(entry, form, _mesh())
+  out = jax.jit(functools.partial(spread, **chosen))(*arrays, **named).out
+  assert out.sharding.spec == P(None, sequence.TOKENS)
+  shapes = {shard.data.shape for shard in out.addressable_shards}
+  assert shapes == {(case.batch, 64, case.heads, case.value_width)}
+
+
+def test_a_state_beside_a_large_input_gate_survives_small_decays():
+  case = cases.Case("extreme", length=40)
+  with jax.enable_x64(True):
+    arrays, gates, _ = cases.make("mlstm", case)
+    gates = {name: np.asarray(x).copy() for name, x in gates.items()}
+    gates["log_input"][:, 2] = 900.0  # exp overflows, in float64 too
+    gates["log_decay"][:, 12] = -880.0  # and this is 0
+    entry = catalogue.get("mlstm")
+    spread = sequence.split(entry, "chunkwise", _mesh())
+    out, state = spread(*arrays, **gates)
+    expected = entry.forms["chunkwise"](*arrays, **gates)
+    assert np.isfinite(out).all()
+    assert_close(out, expected.out, 1e-12)
+    assert_close(state.m, expected.state.m, 1e-12)
+    assert_close(state.S, expected.state.S, 1e-12)
+
+
+@pytest.mark.parametrize("name", ["mamba2", "gla", "kda", "rwkv7"])
+def test_decays_that_leave_nothing_make_no_nan(name):
+  case = cases.Case("extreme", length=40, dtype="float32")
+  arrays, gates, _ = cases.make(name, case)
+  gates = dict(gates, log_decay=np.full_like(gates["log_decay"], -1e4))
+  entry = catalogue.get(name)
+  spread = sequence.split(entry, "chunkwise", _mesh())
+  out, state = spread(*arrays, **gates)
+  expected = entry.forms["chunkwise"](*arrays, **gates)
+  assert_close(out, expected.out, forward("float32", 40))
+  assert_close(state.S, expected.state.S, forward("float32", 40))
+
+
+def _refused(message, *arguments, **keywords):
+  with pytest.raises(ValueError, match=message):
+    sequence.split(*arguments, **keywords)
+
+
+def test_what_cannot_be_split_is_refused_by_name():
+  linear = catalogue.get("linear")
+  for name in WHOLE:
+    entry = catalogue.get(name)
+    _refused(f"got '{name}'", entry, entry.featured[0], _mesh())
+  _refused("form: expected one of", linear, "step", _mesh())
+  _refused("axis: expected one of tokens", linear, "chunkwise", _mesh(), "b")
+
+
+def test_a_call_that_cannot_be_split_is_refused():
+  case = cases.Case("odd", length=41)
+  spread = sequence.split(catalogue.get("linear"), "chunkwise", _mesh())
+  arrays, _, _ = cases.make("linear", case)
+  with pytest.raises(ValueError, match="a multiple of 8 tokens.* got 41"):
+    spread(*arrays)
+  even = [x[:, :40] for x in arrays]
+  ids = np.zeros((case.batch, 40), np.int32)
+  for name in ("linear", "softmax"):
+    entry = catalogue.get(name)
+    spread = sequence.split(entry, entry.featured[-1], _mesh())
+    with pytest.raises(ValueError, match="segment_ids: expected causal=True"):
+      spread(*even, segment_ids=ids, causal=False)
+  with pytest.raises(ValueError, match="state: expected none"):
+    spread(*even, state=entry.init(2, 2, 6, 5, capacity=40))
+
+
+def test_a_plain_function_may_be_the_feature_map():
+  case = cases.Case("map", length=40, dtype="float32")
+  arrays, _, _ = cases.make("linear", case)
+  entry = catalogue.get("linear")
+  spread = sequence.split(entry, "chunkwise", _mesh())
+  out = spread(*arrays, feature_map=jnp.exp).out
+  expected = entry.forms["chunkwise"](*arrays, feature_map=jnp.exp).out
+  assert_close(out, expected, forward("float32", 40))
+
+
+def test_a_split_form_says_what_it_is():
+  entry = catalogue.get("linear")
+  spread = sequence.split(entry, "chunkwise", _mesh())
+  assert inspect.getdoc(spread) == inspect.getdoc(entry.forms["chunkwise"])
