@@ -35,7 +35,7 @@ EXPERIMENT = command.Experiment(
     catalogue="lalm.attention.catalogue",
     finish=finish,
     progress=progress.Line(),
-    compiles=True,
+    compiled="lalm.measure.targets.absent",
 )
 
 if __name__ == "__main__":

@@ -25,9 +25,6 @@ from lalm.launch import signals
 from lalm.launch import supervisor
 from lalm.launch import survey
 
-# Compiles the points of another target; see there.
-_ABSENT = "lalm.measure.targets.absent"
-
 
 class Experiment(NamedTuple):
   """A sweep that can be asked for from a command line.
@@ -44,7 +41,8 @@ class Experiment(NamedTuple):
     progress: called after each point.
     fields: of the configuration, beside those of every sweep.
     fixed: fields of the configuration that have no other value.
-    compiles: whether its points can be compiled for machines not at hand.
+    compiled: module of `lalm.measure.targets` that compiles its points for
+      machines not at hand, where that is possible.
   """
 
   name: str
@@ -56,12 +54,12 @@ class Experiment(NamedTuple):
   progress: Callable[[supervisor.Progress], None] = lambda _: None
   fields: schema.Fields = types.MappingProxyType({})
   fixed: Mapping[str, Any] = types.MappingProxyType({})
-  compiles: bool = False
+  compiled: str = ""
 
   @property
   def all_fields(self) -> schema.Fields:
     """The fields of its configuration."""
-    targets = schema.TARGETS if self.compiles else {}
+    targets = schema.TARGETS if self.compiled else {}
     return {**schema.FIELDS, **targets, **self.fields}
 
 
@@ -115,7 +113,7 @@ def _run(argv: Sequence[str], experiment: Experiment) -> int:
   deadline = started + settings["budget"]
   status = 0
   for name in settings.get("target", (schema.LOCAL,)):
-    one = settings | {"target": name} if experiment.compiles else settings
+    one = settings | {"target": name} if experiment.compiled else settings
     asked = request._replace(settings=one)
     status = max(status, _sweep(experiment, asked, deadline))
   return status
@@ -127,7 +125,7 @@ def _sweep(
   """Runs the experiment on one target; returns the exit status."""
   settings, target = request.settings, experiment.target
   if settings.get("target", schema.LOCAL) != schema.LOCAL:
-    target = f"{_ABSENT}:{target}@{settings['target']}"
+    target = f"{experiment.compiled}:{target}@{settings['target']}"
     settings = settings | {"replicates": 1}  # a compiler says the same again
   found = survey.ask(settings["mechanisms"], target, experiment.catalogue)
   points = grid.points(settings, found.mechanisms, experiment.all_fields)

@@ -260,15 +260,21 @@ FIELDS: Mapping[str, Field] = {
 }
 
 LOCAL = "local"
+_MACHINES = ", ".join(hardware.MACHINES)
 # Of experiments that sweep kernels, which can be compiled for other machines.
 TARGETS: Mapping[str, Field] = {
     "target": Field(
         several(choice(LOCAL, *hardware.MACHINES)),
         (LOCAL,),
-        "what to measure, local, or machines to compile for instead: "
-        + ", ".join(hardware.MACHINES),
+        f"what to measure, local, or machines to compile for: {_MACHINES}",
     )
 }
+# Of experiments that only compile.
+ABSENT = Field(
+    several(choice(*hardware.MACHINES)),
+    tuple(hardware.MACHINES),
+    f"machines to compile for: {_MACHINES}",
+)
 
 Fields = Mapping[str, Field]
 Settings = dict[str, Any]

@@ -18,6 +18,7 @@ LAWLESS = (
     "block_structure",
     "form_error",
     "generation_time",
+    "longest_context",
     "peer_comparison",
     "step_floor",
 )

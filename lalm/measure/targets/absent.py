@@ -21,10 +21,10 @@ from lalm.measure import points
 from lalm.measure import worker
 from lalm.measure.targets import costs
 from lalm.measure.targets import hardware
+from lalm.measure.targets import hlo
 from lalm.measure.targets import topology
 from lalm.sharding import sequence
 
-_SECONDS = 3.0  # of compiling a point, to plan with
 _COMPILERS = {"tpu": "libtpu", "cuda": "jax-cuda13-plugin"}
 
 
@@ -35,6 +35,9 @@ class Target:
     present: the target that would measure them.
     machine: they are compiled for.
   """
+
+  follows: tuple[Any, ...] = (costs, hlo, hardware)  # what reads its costs
+  seconds = 3.0  # of compiling a point, to plan with
 
   def __init__(self, present: kernel.Target, machine: hardware.Machine) -> None:
     # This is a worker's own process; a compiler needs no device, and looking
@@ -76,7 +79,7 @@ class Target:
       lowered, _ = self._lowered(point)
     return {
         "key": self._key(point, lowered),
-        "seconds": _SECONDS,
+        "seconds": self.seconds,
         "repeats": 1,
     }
 
@@ -92,7 +95,9 @@ class Target:
     status, reason = "ok", ""
     if found.peak_bytes > self._machine.chip.memory:
       status = "out_of_memory"
-      reason = f"needs {found.peak_bytes:.3g} bytes of each device"
+      sizes = (found.peak_bytes, self._machine.chip.memory)
+      needed, there = (f"{size / 2**30:.3g} GiB" for size in sizes)
+      reason = f"needs {needed} of each device, which has {there}"
     return {
         "key": self._key(point, lowered),
         "replicate": replicate,
@@ -120,7 +125,7 @@ class Target:
 
   def _key(self, point: kernel.Point, lowered: costs.Lowered) -> str:
     """Of the program, of its compiler, and of what reads its costs."""
-    code = keys.code(costs, costs.hlo, hardware)
+    code = keys.code(*self.follows)
     compiler = json.dumps(_versions(self._machine), sort_keys=True)
     text = lowered.program.as_text()
     return keys.of(point, self._machine.name, compiler, text, code)
@@ -187,12 +192,21 @@ def _versions(machine: hardware.Machine) -> dict[str, str]:
   return {**environment.versions(), package: found}
 
 
-def __getattr__(name: str) -> Target:
-  """`PRESENT@MACHINE` as a target; see above."""
+def named(name: str, kind: type[Target]) -> Any:
+  """Returns `PRESENT@MACHINE` as a target of a kind.
+
+  Raises:
+    AttributeError: it is no such name.
+  """
   present, at, machine = name.rpartition("@")
   if not at:
     raise AttributeError(name)
   try:
-    return Target(worker.load(present), hardware.get(machine))
+    return kind(worker.load(present), hardware.get(machine))
   except ValueError as error:
     raise AttributeError(str(error)) from error
+
+
+def __getattr__(name: str) -> Target:
+  """`PRESENT@MACHINE` as a target; see above."""
+  return named(name, Target)

@@ -19,6 +19,7 @@ _TPU = {
     "TPU_SKIP_MDS_QUERY": "1",
     "TPU_ACCELERATOR_TYPE": "v5e-4",
     "TPU_WORKER_HOSTNAMES": "localhost",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # a chip is not shared, a compiler is
 }
 # An H100 as XLA describes it (xla::GpuTargetConfig, NVIDIA H100 80GB HBM3).
 _H100 = """

@@ -80,7 +80,7 @@ def test_what_a_device_cannot_hold_is_out_of_memory(target, monkeypatch):
   monkeypatch.setattr(target, "_machine", machine)
   record = _measured(target)
   assert record["status"] == "out_of_memory"
-  assert "bytes of each device" in record["reason"]
+  assert "GiB of each device" in record["reason"]
   assert record["memory"]["device_bytes"] > 1000
 
 

@@ -1,0 +1,154 @@
+"""The longest context that fits on a machine: a search by its compiler.
+
+`fits` asks the compiler for the peak bytes of a length. The search brackets the
+longest one by doubling, then closes in: in bytes that grow like a power of the
+length, the next guess is where they meet the memory, kept inside the bracket.
+A compile that ends out of memory is an answer too.
+"""
+
+from collections.abc import Callable
+import math
+import sys
+from typing import Any, NamedTuple
+
+from lalm.measure import kernel
+from lalm.measure import worker
+from lalm.measure.targets import absent
+
+LONGEST = 2**30  # tokens; positions are int32
+_GRAIN = 128  # tokens on a device, of which lengths are multiples
+_CLOSE = 1.02  # ratio of a length that does not fit and one that does
+_TRIES = 16  # compiles at most
+_INSIDE = 0.1  # share of the bracket, in logarithms, that a guess keeps off
+
+Record = dict[str, Any]
+
+
+class Bracket(NamedTuple):
+  """What a search has found.
+
+  Attributes:
+    fits: the longest length that fits; None if none does.
+    record: of that length.
+    fails: the shortest one that does not; None if all do.
+    compiles: how many programs were compiled.
+  """
+
+  fits: int | None
+  record: Record | None
+  fails: int | None
+  compiles: int
+
+
+def search(
+    compiled: Callable[[int], Record | None],
+    memory: float,
+    first: int,
+    grain: int,
+) -> Bracket:
+  """Returns the longest length whose peak fits, within a few per cent.
+
+  Args:
+    compiled: from a length to its record, whose `memory` has `device_bytes`;
+      None where the compiler found no room for it.
+    memory: bytes of a device.
+    first: length to begin with.
+    grain: all lengths are multiples of it.
+  """
+  low: tuple[int, Record] | None = None
+  before: tuple[int, float] | None = None
+  high, length = None, max(grain, first - first % grain)
+  tries = 0
+  while tries < _TRIES:
+    tries += 1
+    record = compiled(length)
+    size = math.inf if record is None else record["memory"]["device_bytes"]
+    if record is not None and size <= memory:
+      before = None if low is None else (low[0], _size(low[1]))
+      low = (length, record)
+    else:
+      high = length
+    following = _next(low, before, high, memory, grain)
+    if following is None:
+      break
+    length = following
+  if low is None:
+    return Bracket(None, None, high, tries)
+  return Bracket(*low, high, tries)
+
+
+def _size(record: Record) -> float:
+  return float(record["memory"]["device_bytes"])
+
+
+def _next(
+    low: tuple[int, Record] | None,
+    before: tuple[int, float] | None,
+    high: int | None,
+    memory: float,
+    grain: int,
+) -> int | None:
+  """The length to try next; None where the bracket is close enough."""
+  if low is None:
+    shorter = (high or grain) // 4
+    return shorter - shorter % grain or None
+  length, size = low[0], _size(low[1])
+  power = 1.0
+  if before is not None and size > before[1]:
+    power = math.log(size / before[1]) / math.log(length / before[0])
+  guess = length * (memory / size) ** (1 / max(power, 0.5))
+  if high is None:
+    if length >= LONGEST:
+      return None
+    guess = min(max(guess, 2 * length), 64 * length, LONGEST)
+  else:
+    if high <= max(_CLOSE * length, length + grain):
+      return None
+    margin = (high / length) ** _INSIDE
+    if before is None:  # nothing is known of how bytes grow
+      guess = math.sqrt(length * high)
+    guess = min(max(guess * _CLOSE**-0.5, length * margin), high / margin)
+  tried = int(guess) - int(guess) % grain
+  return max(tried, length + grain)
+
+
+class Target(absent.Target):
+  """Searches, for each point, the longest length that fits."""
+
+  follows = (*absent.Target.follows, sys.modules[__name__])
+  seconds = 30.0
+
+  def measure(
+      self, point: kernel.Point, replicate: int, settings: kernel.Settings
+  ) -> Record:
+    """The record of the longest length, with what was found of the search."""
+    one = super().measure
+
+    def compiled(length: int) -> Record | None:
+      try:
+        return one({**point, "length": length}, replicate, settings)
+      except Exception as error:
+        if worker.status_of(error) != "out_of_memory":
+          raise
+        return None
+
+    memory = self._machine.chip.memory
+    grain = _GRAIN * self._machine.devices
+    found = search(compiled, memory, point["length"], grain)
+    planned = self.plan(point, settings)["key"]
+    base = {"key": planned, "replicate": replicate, "point": dict(point)}
+    longest = {
+        "length": found.fits,
+        "fails": found.fails,
+        "compiles": found.compiles,
+    }
+    if found.record is None:
+      reason = f"not even {found.fails} tokens fit"
+      return {**base, "status": "out_of_memory", "reason": reason}
+    kept = {n: x for n, x in found.record.items() if n not in base}
+    return {**kept, **base, "longest": longest, "status": "ok", "reason": ""}
+
+
+def __getattr__(name: str) -> Target:
+  """`PRESENT@MACHINE` as a target, as in `absent`."""
+  return absent.named(name, Target)

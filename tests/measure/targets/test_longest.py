@@ -1,0 +1,46 @@
+"""The longest length that fits is found, by few compiles."""
+
+import math
+
+import pytest
+
+from lalm.measure.targets import longest
+
+_LAWS = {
+    "linear": lambda n: 8192 * n + 1e6,
+    "quadratic": lambda n: 8192 * n + 32 * n * n,
+    "n log n": lambda n: 100 * n * math.log2(n),
+    "a step": lambda n: 8192 * n if n < 60_000 else 24_576 * n,
+}
+
+
+def _search(law, memory=16 * 2**30, first=32_768, grain=128):
+  tried = []
+
+  def compiled(length):
+    tried.append(length)
+    size = law(length)
+    # Far beyond the memory, compilers give up.
+    return None if size > 4 * memory else {"memory": {"device_bytes": size}}
+
+  return longest.search(compiled, memory, first, grain), tried
+
+
+@pytest.mark.parametrize("first", [1024, 32_768, 2**22])
+@pytest.mark.parametrize("name", _LAWS)
+def test_a_length_fits_and_a_little_longer_does_not(name, first):
+  law, memory = _LAWS[name], 16 * 2**30
+  found, tried = _search(law, first=first)
+  assert law(found.fits) <= memory < law(found.fails)
+  assert found.fails <= max(1.02 * found.fits, found.fits + 128)
+  assert found.record["memory"]["device_bytes"] == law(found.fits)
+  assert found.compiles == len(tried) == len(set(tried)) <= 16
+  assert all(length % 128 == 0 for length in tried)
+
+
+def test_what_never_fits_and_what_always_does():
+  found, _ = _search(lambda n: 1e15)
+  assert found.fits is None and found.record is None and found.fails == 128
+  found, tried = _search(lambda n: 10.0)
+  assert found.fits == longest.LONGEST and found.fails is None
+  assert len(tried) < 6
