@@ -233,6 +233,13 @@ def device(group: Group, environment: Mapping) -> str:
   """The device's name as far as the environment tells, and the machine."""
   name = str(group.setting.get("device", "device unknown"))
   machine = group.setting.get("machine")
+  if group.setting.get("provenance") == COMPILED:
+    count = environment.get("device_count")
+    return (
+        f"{machine}, {units.counted(count, 'device')}"
+        if count
+        else str(machine)
+    )
   if machine == environment.get("machine", machine):
     kind = environment.get("device_kind")
     model = environment.get("model")
@@ -265,7 +272,7 @@ def setting(group: Group) -> str:
     parts.append("causal" if known["causal"] else "not causal")
   if "tokens" in known:
     parts.append(f"{known['tokens']} steps a scan")
-  if "corpus" in known:
+  if "corpus" in known and known.get("provenance") != COMPILED:
     parts.append(f"inputs from {corpus(known['corpus'])}")
   if known.get("seed"):
     parts.append(f"seed {known['seed']}")
