@@ -35,7 +35,8 @@ class Costs(NamedTuple):
     operations: products (2mnk each) and elementwise ones of all devices; None
       where they cannot be read.
     traffic: bytes to and from a device's memory.
-    collectives: kind -> (how often, bytes of the results on a device).
+    collectives: kind -> (how often, bytes of operands or results on a device,
+      whichever are more).
     compiler_seconds: by the compiler's own estimate of its instructions; None
       where it makes none.
     roofline_seconds: the longest of products, traffic and collectives at the
@@ -58,8 +59,14 @@ class Costs(NamedTuple):
 
   @property
   def communication(self) -> float:
-    """Bytes that a device gets from others."""
-    return sum(size for _, size in self.collectives.values())
+    """Bytes that a device gets from others, on a ring of many.
+
+    A sum over devices goes round twice: it is scattered, then gathered.
+    """
+    return sum(
+        size * (2 if kind == "all-reduce" else 1)
+        for kind, (_, size) in self.collectives.items()
+    )
 
 
 class Lowered(NamedTuple):

@@ -95,7 +95,8 @@ class Costs(NamedTuple):
 
   Attributes:
     traffic: bytes to and from main memory.
-    collectives: kind -> (how often, bytes of the results).
+    collectives: kind -> (how often, bytes of operands or results, whichever are
+      more).
     cycles: as the compiler estimates; 0 where it says nothing.
   """
 
@@ -185,7 +186,8 @@ class _Module:
     cycles = _CYCLES.search(made.line)
     spent = float(cycles.group(1)) if cycles else 0.0
     if kind in COLLECTIVES:
-      size = sum(array.size for array in _results(made))
+      given = sum(body[n].size for n in made.operands if n in body)
+      size = max(given, sum(array.size for array in _results(made)))
       return Costs(self._moved(made, body), {kind: (1, float(size))}, spent)
     return Costs(self._moved(made, body), {}, spent)
 

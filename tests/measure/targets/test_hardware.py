@@ -44,5 +44,6 @@ def test_a_roofline_is_the_longest_of_three():
   assert seconds() == 1.0  # each of the four makes a quarter
   assert seconds(traffic=3 * chip.bandwidth) == 3.0
   assert seconds(collectives={"all-gather": (1, 2 * chip.links)}) == 2.0
+  assert seconds(collectives={"all-reduce": (1, 2 * chip.links)}) == 4.0
   assert costs.roofline(one, machine, "float64") is None
   assert costs.roofline(one._replace(operations=None), machine, "f") is None

@@ -133,6 +133,24 @@ false_computation=%dear
   assert hlo.read(text).traffic == (2 + 3) * 32
 
 
+def test_a_scattered_sum_counts_what_goes_in():
+  text = """\
+HloModule scatter
+
+%sum (a: f32[], b: f32[]) -> f32[] {
+  %a = f32[] parameter(0)
+  %b = f32[] parameter(1)
+  ROOT %c = f32[] add(%a, %b)
+}
+
+ENTRY %main (x: f32[64]) -> f32[16] {
+  %x = f32[64]{0} parameter(0)
+  ROOT %y = f32[16]{0} reduce-scatter(%x), dimensions={0}, to_apply=%sum
+}
+"""
+  assert hlo.read(text).collectives == {"reduce-scatter": (1, 256.0)}
+
+
 def test_what_starts_and_is_done_moves_once():
   text = """\
 HloModule copies
