@@ -52,7 +52,7 @@ def split(
 
   @functools.wraps(one)
   def call(q: Any, k: Any, v: Any, **keywords: Any) -> contract.Result:
-    _check_length(q, mesh.shape[axis])
+    _check_length(q, mesh.shape[axis], keywords.get("block"))
     phi = keywords.get("feature_map")
     if callable(phi) and not isinstance(phi, jax.tree_util.Partial):
       keywords["feature_map"] = jax.tree_util.Partial(phi)
@@ -75,10 +75,15 @@ def split(
   return call
 
 
-def _check_length(q: Any, devices: int) -> None:
+def _check_length(q: Any, devices: int, block: int | None) -> None:
   shape: tuple[int, ...] = getattr(q, "shape", ())
   if len(shape) > 1 and shape[1] % devices:
     raise ValueError(
         f"q: expected a multiple of {devices} tokens, one part a device, got"
         f" {shape[1]}"
+    )
+  if block is not None and len(shape) > 1 and shape[1] // devices % block:
+    raise ValueError(
+        f"block: expected a divisor of the {shape[1] // devices} tokens that a"
+        f" device has, got {block}"
     )

@@ -221,6 +221,8 @@ def test_a_call_that_cannot_be_split_is_refused():
   with pytest.raises(ValueError, match="a multiple of 8 tokens.* got 41"):
     spread(*arrays)
   even = [x[:, :40] for x in arrays]
+  with pytest.raises(ValueError, match="block: .* of the 5 tokens .* got 3"):
+    spread(*even, block=3)
   ids = np.zeros((case.batch, 40), np.int32)
   for name in ("linear", "softmax"):
     entry = catalogue.get(name)
@@ -229,6 +231,16 @@ def test_a_call_that_cannot_be_split_is_refused():
       spread(*even, segment_ids=ids, causal=False)
   with pytest.raises(ValueError, match="state: expected none"):
     spread(*even, state=entry.init(2, 2, 6, 5, capacity=40))
+
+
+def test_blocks_that_see_ahead_may_be_within_devices():
+  case = cases.Case("block", length=80, dtype="float32")
+  arrays, _, _ = cases.make("linear", case)
+  entry = catalogue.get("linear")
+  spread = sequence.split(entry, "chunkwise", _mesh())
+  out = spread(*arrays, block=5).out
+  expected = entry.forms["chunkwise"](*arrays, block=5).out
+  assert_close(out, expected, forward("float32", 80))
 
 
 def test_a_plain_function_may_be_the_feature_map():
