@@ -29,7 +29,7 @@ def test_a_small_run_ends_in_a_table_and_a_figure(tmp_path):
   # One budget fits both, one is more than the tokens there are.
   done = _run(*_SMALL, "--config.budgets=4,17", f"--out={tmp_path}")
   assert done.returncode == 1, done.stderr
-  words = "refused: ValueError: key_projection: expected P from 1 to S = 16,"
+  words = "refused: ValueError: budget: expected at most 16 projected keys"
   assert words in done.stderr
   (records,) = tmp_path.glob("*/records.jsonl")
   statuses = {
