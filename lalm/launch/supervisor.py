@@ -19,6 +19,7 @@ from lalm.launch import budget
 from lalm.launch import conversation
 from lalm.launch import grid
 from lalm.launch import ledger
+from lalm.launch import peaks
 from lalm.launch import planning
 from lalm.launch.budget import Plan
 from lalm.launch.failures import Failures
@@ -97,9 +98,12 @@ class Supervisor:
     self._where = {
         name: environment[name] for name in _WHERE if name in environment
     }
+    self._apart = peaks.needed(environment)
+    self._peaks: list[tuple[grid.Point, Mapping[str, Any]]] = []
     self._progress = progress
     self._deadline = deadline
-    self._memory = budget.available_bytes()
+    device, host = environment.get("memory_bytes"), budget.available_bytes()
+    self._memory = min((n for n in (device, host) if n), default=None)
     self._visits = self._total = 0
     self._shown: Progress | None = None
     self._kept: list[int] = []
@@ -219,6 +223,8 @@ class Supervisor:
     )
     if todo:
       order = visiting_order(todo, self._settings["seed"], replicate)
+      if self._apart and replicate == _FILLING:
+        order = self._read_peaks(replicate, order)
       self._measure(replicate, order, ready)
     for index, decision in enumerate(decisions):
       if index in todo:
@@ -227,6 +233,24 @@ class Supervisor:
       if decision.action in store.NOT_TRIED:
         status, reason = decision
         self._add(index, replicate, {"status": status, "reason": reason})
+
+  def _read_peaks(self, replicate: int, todo: Sequence[int]) -> list[int]:
+    """Has peaks read by processes of their own; the points that are left."""
+    left, job = list(todo), self._job(replicate, todo)
+
+    def wanted(index: int) -> bool:
+      return not self.failures.blocked(index, replicate)
+
+    readings = peaks.read(job, todo, self._plans, wanted)
+    with contextlib.suppress(conversation.Spent):
+      with contextlib.closing(readings):
+        for index, peak, failure in readings:
+          if peak is None:
+            left.remove(index)
+            self._add(index, replicate, failure)
+          else:
+            self._peaks.append((self._plans[index].point, peak))
+    return left
 
   def _measure(
       self,
@@ -278,7 +302,8 @@ class Supervisor:
         replicate=replicate,
         settings=planning.worker_settings(
             self._settings, self.point_budget, cache, gate=not gated
-        ),
+        )
+        | {"peaks": self._peaks if replicate == _FILLING else []},
         limits=[
             allowance + _PATIENCE * made.calls(self.point_budget)
             for made in self._plans

@@ -66,9 +66,6 @@ def get(name: str) -> catalogue.Mechanism:
 class Target(kernel.Target):
   """Plans and measures points of decoding."""
 
-  def __init__(self) -> None:
-    super().__init__(catalogue.get, fresh=f"{__name__}:PEAK")
-
   def measure(
       self, point: kernel.Point, replicate: int, settings: kernel.Settings
   ) -> dict[str, Any]:
@@ -87,6 +84,7 @@ class Target(kernel.Target):
         "operations": counted,
         "seconds": [seconds / tokens for seconds in record["seconds"]],
         "calls": record["calls"] * tokens,
+        **_by_token(record, tokens),
     }
 
   def plan(
@@ -104,7 +102,7 @@ class Target(kernel.Target):
       settings: kernel.Settings,
   ) -> dict[str, Any]:
     found = super()._memory(point, mechanism, ready, settings)
-    if point["pass"] == "prefill":
+    if point["pass"] == "prefill" or found["peak_bytes"] is None:
       return found
     # Written where it is, the state is an argument; the other figures have it.
     peak = found["peak_bytes"] + _size(mechanism, point)
@@ -175,6 +173,14 @@ class Target(kernel.Target):
         layouts=mechanism.layouts,
         rows=np.arange(length - out.shape[1], length),
     )
+
+
+def _by_token(record: dict[str, Any], tokens: int) -> dict[str, Any]:
+  """The device's own time of a call, where there is one, by the token."""
+  found = record.get("device_time")
+  if not found or found["seconds"] is None:
+    return {}
+  return {"device_time": {**found, "seconds": found["seconds"] / tokens}}
 
 
 class _Decoder:

@@ -7,10 +7,7 @@ is, in this order: lower, compile, gate, memory, time.
 
 import contextlib
 import functools
-import json
 import os
-import subprocess
-import sys
 import time
 from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
@@ -20,6 +17,7 @@ import numpy as np
 
 from lalm.attention import catalogue
 from lalm.measure import ceilings
+from lalm.measure import device_time
 from lalm.measure import environment
 from lalm.measure import error
 from lalm.measure import keys
@@ -34,8 +32,8 @@ _OVERHEAD = 2e-5  # seconds of a call that computes nothing
 _REACHED = 0.6  # of the rate of a large product; 0.4 to 0.9 is usual
 # Element-wise operations per second, as a share of the rate of products.
 _ELEMENTWISE = 0.5
+_PROFILED = 0.25  # of a point's budget, for a device's own profile of calls
 _CALLS = 5  # of a measurement at least: gate, memory and three that are timed
-_PEAK_TIMEOUT = 600.0  # seconds for the fresh process that measures memory
 
 Point = Mapping[str, Any]
 Settings = Mapping[str, Any]
@@ -66,24 +64,21 @@ class Target:
 
   Args:
     find: from a mechanism's name to the mechanism, by default the catalogue's.
-    fresh: name of the target that a process for memory alone runs: a `Peak` of
-      a target with the same `find`.
   """
 
-  def __init__(
-      self,
-      find: Callable[[str], Any] = catalogue.get,
-      fresh: str = f"{__name__}:PEAK",
-  ) -> None:
+  def __init__(self, find: Callable[[str], Any] = catalogue.get) -> None:
     self.find = find
-    self._fresh = fresh
     self._ceilings = functools.cache(ceilings.measure)
     self._rate = functools.cache(ceilings.products)
     self._environment = functools.cache(environment.describe)
 
   def surroundings(self) -> dict[str, Any]:
     """The environment without ceilings, which take seconds."""
-    return dict(self._environment())
+    return {
+        **self._environment(),
+        "memory_method": memory.method(),
+        "memory_bytes": memory.limit(),
+    }
 
   def environment(self) -> dict[str, Any]:
     """The environment, ceilings of float32 included."""
@@ -130,18 +125,21 @@ class Target:
       budget = settings.get("point_budget", 2.0)
       timed = timing.measure(ready.run, budget=budget)
       record |= {"seconds": timed.seconds, "calls": timed.calls}
+      if jax.default_backend() != "cpu":
+        record["device_time"] = device_time.measure(
+            ready.run, min(timed.seconds), budget * _PROFILED
+        )
       return {**record, "status": "ok", "reason": ""}
 
-  def peak(self, point: Point, settings: Settings) -> dict[str, Any]:
-    """Peak memory of a point, in a process that has measured nothing else."""
+  def peak(self, point: Point, settings: Settings) -> memory.Peak | None:
+    """Peak memory of a point, in a process that times nothing.
+
+    None where a point before it has taken as much.
+    """
     with precision(point):
       use_cache(settings.get("cache"))
       mechanism = self.find(point["mechanism"])
-      ready = self._compile(point, mechanism, 0)
-      memory.expose()
-      if memory.method() == "VmHWM":  # what is allocated once does not count
-        jax.block_until_ready(ready.run())
-      return memory.peak(ready.run)._asdict()
+      return memory.peak(self._compile(point, mechanism, 0).run)
 
   def _compile(self, point: Point, mechanism: Any, replicate: int) -> Compiled:
     jax.clear_caches()  # else a form traced before would lower faster
@@ -218,19 +216,22 @@ class Target:
       ready: Compiled,
       settings: Settings,
   ) -> dict[str, Any]:
+    """The record of a peak, None if it is neither measured here nor told."""
     if memory.method() == "VmHWM":
       measured = memory.peak(ready.run)
     else:
-      measured = _fresh_peak(self._fresh, point, settings)
+      measured = _told(point, settings)
     figures = memory.compiler(ready.call)
     closed_form = self._cost(point, mechanism)
     modelled = None if closed_form is None else closed_form.bytes
     return {
-        "peak_bytes": measured.bytes,
-        "method": measured.method,
+        "peak_bytes": measured and measured.bytes,
+        "method": memory.method(),
         **figures,
         "closed_form_bytes": modelled,
-        "flag": memory.flag(measured.bytes, figures, modelled),
+        "flag": memory.flag(measured.bytes, figures, modelled)
+        if measured
+        else "",
     }
 
   def _predicted_seconds(
@@ -244,7 +245,7 @@ class Target:
 
 
 class Peak:
-  """The target of the fresh process in which memory is measured.
+  """The target of processes in which nothing but memory is measured.
 
   Args:
     target: knows the points.
@@ -252,17 +253,27 @@ class Peak:
 
   def __init__(self, target: Target) -> None:
     self._target = target
+    self._asked = False
 
   def environment(self) -> dict[str, Any]:
-    """Nothing: only the peak is asked for."""
+    """Nothing: only the peak is asked for.
+
+    A pool set aside at once would leave what is next to it without memory.
+    """
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     return {}
 
   def measure(
       self, point: Point, replicate: int, settings: Settings
   ) -> dict[str, Any]:
-    """Bytes and method of a point's peak."""
+    """Bytes and method of a point's peak; None where another hides it."""
     del replicate  # one peak is as good as another
-    return self._target.peak(point, settings)
+    hidden = {"bytes": None, "method": memory.method()}
+    if self._asked and memory.method() == "ru_maxrss":
+      return hidden  # compiling the one before has raised this mark too
+    self._asked = True
+    found = self._target.peak(point, settings)
+    return hidden if found is None else found._asdict()
 
 
 def precision(point: Point) -> contextlib.AbstractContextManager[Any]:
@@ -352,26 +363,10 @@ def outcome(verdict: error.Verdict) -> dict[str, Any]:
   return {**record, "error": found}
 
 
-def _fresh_peak(target: str, point: Point, settings: Settings) -> memory.Peak:
-  """Measures a peak in a process of its own, which allocates as it needs."""
-  job = {"task": "measure", "points": [point], "settings": dict(settings)}
-  program = [sys.executable, "-m", worker.__name__, target]
-  done = subprocess.run(
-      # A process starts with the ru_maxrss of the one it has replaced; with a
-      # shell in between, that is not this process.
-      ["sh", "-c", '"$@"; exit', "sh", *program],
-      input=json.dumps(job) + "\n",
-      env={**os.environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"},
-      stdout=subprocess.PIPE,
-      text=True,
-      timeout=_PEAK_TIMEOUT,
-  )
-  events = [json.loads(line) for line in done.stdout.splitlines()]
-  records = [e["record"] for e in events if e["event"] == "finished"]
-  if not records or "status" in records[0]:
-    reason = records[0]["reason"] if records else "out of memory, or killed"
-    raise RuntimeError(f"the process that measures memory: {reason}")
-  return memory.Peak(**records[0])
+def _told(point: Point, settings: Settings) -> memory.Peak | None:
+  """The peak that another process has read, among those told of."""
+  found = (p for asked, p in settings.get("peaks", ()) if asked == point)
+  return next((memory.Peak(**peak) for peak in found), None)
 
 
 TARGET = Target()

@@ -2,7 +2,8 @@
 
   VmHWM              Linux: the kernel's high-water mark of this process is
                      reset, the call runs, and the mark is read
-  peak_bytes_in_use  an accelerator's allocator, read in a fresh process
+  peak_bytes_in_use  an accelerator's allocator, in a process in which nothing
+                     has taken more before
   ru_maxrss          elsewhere: high-water mark of a fresh process, a lower
                      bound where compiling has taken more than the call
 
@@ -86,6 +87,11 @@ def method() -> str:
   return "VmHWM" if _resettable() else "ru_maxrss"
 
 
+def limit() -> int | None:
+  """Bytes an accelerator lets its programs use; None where it says nothing."""
+  return (jax.devices()[0].memory_stats() or {}).get("bytes_limit")
+
+
 def _resettable() -> bool:
   """Whether this process may reset its own high-water mark."""
   try:
@@ -95,22 +101,27 @@ def _resettable() -> bool:
   return _read("VmHWM") is not None
 
 
-def peak(call: Callable[[], Any]) -> Peak:
+def peak(call: Callable[[], Any]) -> Peak | None:
   """Runs a call, once or a few times, and returns the bytes it took.
 
   The call should have run since `expose`: what is allocated once does not
-  count. Only `VmHWM` may be read again in the same process; `method` tells.
+  count. Only `VmHWM` can be reset; another mark tells nothing of a call that
+  does not raise it.
 
   Args:
     call: runs once what is measured and returns its arrays.
+
+  Returns:
+    The peak; None where the mark has not risen.
   """
   found = method()
   gc.collect()
   if found == "VmHWM":
     return Peak(_largest(call), found)
-  before = _mark(found)
+  before, live = _mark(found), _live(found)
   jax.block_until_ready(call())
-  return Peak(max(_mark(found) - before, 0), found)
+  after = _mark(found)
+  return Peak(after - live, found) if after > before else None
 
 
 def _largest(call: Callable[[], Any]) -> int:
@@ -154,6 +165,13 @@ def _mark(found: str) -> int:
     return int((jax.devices()[0].memory_stats() or {})[found])
   largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
   return largest if sys.platform == "darwin" else largest * 1024
+
+
+def _live(found: str) -> int:
+  """The bytes a call begins with: of the system, its mark says enough."""
+  if found == "ru_maxrss":
+    return _mark(found)
+  return int((jax.devices()[0].memory_stats() or {})["bytes_in_use"])
 
 
 def compiler(compiled: Any) -> dict[str, int | None]:

@@ -55,7 +55,7 @@ class Target(kernel.Target):
   """As the target of attention; forms of PyTorch's run in PyTorch."""
 
   def __init__(self) -> None:
-    super().__init__(get, fresh=f"{__name__}:PEAK")
+    super().__init__(get)
 
   def plan(
       self, point: kernel.Point, settings: kernel.Settings

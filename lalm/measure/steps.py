@@ -99,7 +99,7 @@ class Target(kernel.Target):
   """As the target of attention, with the floors of a step in each record."""
 
   def __init__(self) -> None:
-    super().__init__(get, fresh=f"{__name__}:PEAK")
+    super().__init__(get)
 
   def plan(
       self, point: kernel.Point, settings: kernel.Settings

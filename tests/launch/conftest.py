@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 from typing import NamedTuple
@@ -72,6 +73,8 @@ def start(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, **variables},
+        # A shell starts what runs in the background deaf to Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     started.append(process)
     return process

@@ -6,6 +6,7 @@ the environment:
   STUB_SECONDS   duration of a measurement
   STUB_LOG       file that gets a line of JSON for each measurement begun
   STUB_UNREADY   if set, workers cannot start
+  STUB_MEMORY    how memory is measured, if not by a mark that can be reset
 """
 
 import importlib
@@ -90,12 +91,14 @@ class _Target:
   """See `lalm.measure.worker`."""
 
   def surroundings(self):
-    return {
+    found = {
         "device": "stub",
         "machine": "0123456789ab",
         "versions": {"stub": "1"},
         "slug": "Stub  device_2",
     }
+    method = os.environ.get("STUB_MEMORY")
+    return found | {"memory_method": method} if method else found
 
   def environment(self):
     if os.environ.get("STUB_UNREADY"):
@@ -185,4 +188,24 @@ def _misbehave(name, replicate):
   return {}
 
 
+class _Peak:
+  """Reads peaks: of each length its own, if none larger was read before."""
+
+  mark = 0
+
+  def environment(self):
+    return {}
+
+  def measure(self, point, replicate, settings):
+    del replicate, settings
+    _log({"peak": point["length"], "pid": os.getpid()})
+    if point["length"] >= FROM:
+      _misbehave(point["mechanism"], 0)
+    if point["length"] <= self.mark:
+      return {"bytes": None, "method": "stub"}
+    self.mark = point["length"]
+    return {"bytes": point["length"] << 20, "method": "stub"}
+
+
 TARGET = _Target()
+PEAK = _Peak()

@@ -1,0 +1,74 @@
+"""Peaks of memory, read by processes that do nothing else.
+
+Where a device's high-water mark cannot be reset, a peak is read in a fresh
+process, and before the process that times has taken the device. One process
+reads several, the smallest first: a mark that rises tells of the call that has
+raised it. What does not rise is read again, by the next process.
+"""
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+import contextlib
+from typing import Any, NamedTuple
+
+from lalm.launch import conversation
+from lalm.launch.budget import Plan
+
+_AFRESH = ("peak_bytes_in_use", "ru_maxrss")  # see lalm.measure.memory
+
+
+class Reading(NamedTuple):
+  """What came of a point: its peak, or the failure of asking for it.
+
+  Attributes:
+    position: which point.
+    peak: `bytes` and `method`; None where the point has failed.
+    failure: its `status` and `reason`, else empty.
+  """
+
+  position: int
+  peak: Mapping[str, Any] | None
+  failure: Mapping[str, Any]
+
+
+def needed(environment: Mapping[str, Any]) -> bool:
+  """Whether a target's surroundings ask for processes of their own."""
+  return environment.get("memory_method") in _AFRESH
+
+
+def read(
+    job: conversation.Job,
+    order: Sequence[int],
+    plans: Sequence[Plan],
+    wanted: Callable[[int], bool],
+) -> Generator[Reading, None, None]:
+  """Yields the peak of each point, or that it has failed.
+
+  A point whose peak no process can tell is passed over.
+
+  Args:
+    job: as it will be measured; asked is `PEAK` of its target's module.
+    order: positions of the points.
+    plans: of all points, with the bytes they are predicted to take.
+    wanted: asked before each point; what is not wanted is passed over too.
+
+  Raises:
+    Spent: the sweep's time is over.
+    SweepError: processes end before they reach a point.
+  """
+  module = job.target.rpartition(":")[0]
+  asked = job._replace(target=f"{module}:PEAK")
+  left = sorted(order, key=lambda i: plans[i].bytes or 0)
+  while left:
+    again: list[int] = []
+    answers = conversation.converse(asked, left, wanted)
+    with contextlib.closing(answers):
+      for answer in answers:
+        if "status" in answer.fields:
+          yield Reading(answer.position, None, answer.fields)
+        elif answer.fields.get("bytes") is None:
+          again.append(answer.position)
+        else:
+          yield Reading(answer.position, answer.fields, {})
+    if len(again) == len(left):
+      return
+    left = again
