@@ -1,0 +1,74 @@
+"""What runs on a device is compared, and nothing is timed."""
+
+import dataclasses
+
+import jax
+import pytest
+
+from lalm.measure import gate
+
+_POINT = {
+    "mechanism": "linear",
+    "form": "chunkwise",
+    "pass": "forward_backward",
+    "length": 37,
+    "batch": 1,
+    "heads": 2,
+    "width": 8,
+    "value_width": 4,
+    "dtype": "float32",
+    "causal": True,
+    "chunk": None,
+    "corpus": "normal",
+    "seed": 0,
+}
+
+
+def _target(wrong=None):
+  """A target whose forms are all made wrong in the same way."""
+  target = gate.Target()
+  if wrong:
+    find = target.find
+
+    def get(name):
+      mechanism = find(name)
+      form = mechanism.forms["chunkwise"]
+      forms = {**mechanism.forms, "chunkwise": lambda *a, **k: wrong(form, *a)}
+      return dataclasses.replace(mechanism, forms=forms)
+
+    target.find = get
+  return target
+
+
+@pytest.mark.parametrize("pass_", ["forward", "forward_backward"])
+def test_a_form_that_is_right_is_ok_and_untimed(pass_):
+  record = _target().measure({**_POINT, "pass": pass_}, 0, {"cache": None})
+  assert record["status"] == "ok"
+  assert 0 < record["error"]["relative"] <= record["error"]["tolerance"]
+  assert "seconds" not in record and "memory" not in record
+
+
+def test_a_wrong_value_is_found():
+  late = lambda form, q, k, v: form(q, k, v).out.at[:, 20:].mul(1.001)
+  record = _target(late).measure(_POINT, 0, {"cache": None})
+  assert (record["status"], record["error"]["kind"]) == ("wrong", "rows")
+
+
+def test_a_wrong_gradient_is_found():
+  def stopped(form, q, k, v):
+    return form(q, k.at[:, :9].set(jax.lax.stop_gradient(k[:, :9])), v).out
+
+  record = _target(stopped).measure(_POINT, 0, {"cache": None})
+  assert (record["status"], record["error"]["kind"]) == ("wrong", "directional")
+
+
+def test_a_plan_is_of_one_call_and_asks_for_no_peaks():
+  target = gate.Target()
+  assert target.plan(_POINT, {})["repeats"] == 1
+  assert target.surroundings()["memory_method"] is None
+  assert "ceilings" not in target.environment()
+
+
+def test_steps_are_compared_too():
+  point = {**_POINT, "form": "step"}
+  assert gate.Target().measure(point, 0, {"cache": None})["status"] == "ok"
