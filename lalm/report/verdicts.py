@@ -1,4 +1,4 @@
-"""The table of correctness: how far each form is off, in each dtype and pass."""
+"""The table of correctness: how far each form is off, by dtype and pass."""
 
 from typing import Any, Iterable, Mapping
 

@@ -1,4 +1,4 @@
-"""The table of correctness says what is right, what is wrong, what is neither."""
+"""The table of correctness says what is right, wrong, or neither."""
 
 from lalm.report import verdicts
 
