@@ -1,0 +1,158 @@
+"""Several experiments, one after the other, within one budget of seconds.
+
+Each stage is an experiment's own command in a process of its own, told what is
+left of the time. A sweep resumes where it was, and so does a suite: what is
+recorded is not measured again. A stage that times nothing may be shared by
+several processes at once.
+"""
+
+import contextlib
+import io
+import os
+import pathlib
+import secrets
+import signal
+import subprocess
+import sys
+import tarfile
+import time
+from typing import Callable, Iterator, Mapping, NamedTuple, Sequence
+
+_FINISHING = 25.0  # seconds a sweep has for its tables after its own deadline
+_LAST = 5.0  # seconds before the deadline that whatever still runs is ended
+_LEAST = 15.0  # seconds of measuring, for which a stage is worth a start
+_PERIOD = 0.1  # seconds between two looks at the processes
+_SHARED = 0.9  # of an accelerator's memory, for all processes of a stage
+
+
+class Stage(NamedTuple):
+  """An experiment of a suite.
+
+  Attributes:
+    experiment: its module's name.
+    config: file of its configuration.
+    workers: processes that share its points; more than one time nothing.
+  """
+
+  experiment: str
+  config: str
+  workers: int = 1
+
+
+class Outcome(NamedTuple):
+  """What came of a stage: exit status, None if not begun, and seconds."""
+
+  stage: Stage
+  status: int | None
+  seconds: float
+
+  @property
+  def failed(self) -> bool:
+    """Whether it has failed, and not only run out of time."""
+    return self.status not in (None, 0, 128 + signal.SIGTERM)
+
+
+def run(
+    stages: Sequence[Stage],
+    out: pathlib.Path,
+    deadline: float,
+    say: Callable[[str], None],
+    root: pathlib.Path,
+) -> list[Outcome]:
+  """Runs stages in order, as long as there is time.
+
+  Args:
+    stages: in the order of their worth.
+    out: a folder, in which each experiment has its own.
+    deadline: on the monotonic clock; all have ended by then.
+    say: told of every stage in a line.
+    root: where `python -m experiments.NAME` finds its module.
+  """
+  outcomes = []
+  for stage in stages:
+    start = time.monotonic()
+    budget = deadline - start - _FINISHING
+    name = f"{stage.experiment} ({pathlib.Path(stage.config).stem})"
+    if budget < _LEAST:
+      say(f"{name}: not begun, {max(0.0, deadline - start):.0f} s are left")
+      outcomes.append(Outcome(stage, None, 0.0))
+      continue
+    say(f"{name}: {budget:.0f} s at most")
+    with _processes(stage, out, budget, root) as processes:
+      status = _wait(processes, deadline - _LAST)
+    seconds = time.monotonic() - start
+    say(f"{name}: exit status {status} after {seconds:.0f} s")
+    outcomes.append(Outcome(stage, status, seconds))
+  return outcomes
+
+
+@contextlib.contextmanager
+def _processes(
+    stage: Stage, out: pathlib.Path, budget: float, root: pathlib.Path
+) -> Iterator[list[subprocess.Popen]]:
+  """The processes of a stage, ended as they end a sweep: by SIGTERM."""
+  started: list[subprocess.Popen] = []
+  try:
+    for worker in range(stage.workers):
+      command = [
+          sys.executable, "-m", f"experiments.{stage.experiment}",
+          f"--config={stage.config}", f"--config.budget={budget:.0f}",
+          f"--out={out / stage.experiment}",
+          f"--worker={worker}/{stage.workers}",
+      ]  # fmt: skip
+      variables = _environment(stage.workers)
+      started.append(subprocess.Popen(command, cwd=root, env=variables))
+    yield started
+  finally:
+    for process in started:
+      if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+    for process in started:
+      process.wait()
+
+
+def _environment(workers: int) -> Mapping[str, str]:
+  """Ours; of several processes each takes its share of an accelerator."""
+  if workers == 1:
+    return os.environ
+  return {
+      **os.environ,
+      "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+      "XLA_PYTHON_CLIENT_MEM_FRACTION": f"{_SHARED / workers:.3f}",
+  }
+
+
+def _wait(processes: Sequence[subprocess.Popen], deadline: float) -> int:
+  """The worst exit status; that of SIGTERM where some had to be ended."""
+  while any(process.poll() is None for process in processes):
+    if time.monotonic() >= deadline:
+      return 128 + signal.SIGTERM
+    time.sleep(_PERIOD)
+  return max(abs(process.returncode) for process in processes)
+
+
+def archive(out: pathlib.Path, path: pathlib.Path, names: set[str]) -> int:
+  """Packs experiments' folders into one tar; returns how many files.
+
+  Caches are left out. The file appears whole or not at all.
+
+  Args:
+    out: the folder that has them.
+    path: of the archive, compressed with gzip.
+    names: of the experiments.
+  """
+  files = sorted(
+      file
+      for name in names
+      for file in (out / name).rglob("*")
+      if file.is_file() and ".cache" not in file.relative_to(out).parts
+  )
+  content = io.BytesIO()
+  with tarfile.open(fileobj=content, mode="w:gz") as packed:
+    for file in files:
+      packed.add(file, arcname=str(file.relative_to(out)))
+  path.parent.mkdir(parents=True, exist_ok=True)
+  partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+  partial.write_bytes(content.getvalue())
+  partial.replace(path)
+  return len(files)

@@ -1,0 +1,138 @@
+"""The device suite: in order, within its seconds, resumed, packed."""
+
+import importlib.util
+import json
+import pathlib
+import signal
+import subprocess
+import sys
+import tarfile
+
+import pytest
+
+from experiments import device_suite
+
+_ROOT = pathlib.Path(__file__).resolve().parents[2]
+_SMALL = "--config=tests/experiments/small/suite.py"
+
+
+def _run(*arguments):
+  return subprocess.run(
+      [sys.executable, "-m", "experiments.device_suite", *arguments],
+      cwd=_ROOT,
+      capture_output=True,
+      text=True,
+      check=False,
+  )
+
+
+def _records(path):
+  """Experiment -> records, of an archive."""
+  found = {}
+  with tarfile.open(path) as packed:
+    for member in packed:
+      assert ".cache" not in member.name
+      if member.name.endswith("records.jsonl"):
+        lines = packed.extractfile(member).read().splitlines()
+        found[member.name.split("/")[0]] = [json.loads(line) for line in lines]
+  return found
+
+
+def test_every_stage_is_measured_once_and_packed(tmp_path):
+  archive = tmp_path / "all.tar.gz"
+  given = (_SMALL, f"--out={tmp_path / 'out'}", f"--archive={archive}")
+  done = _run(*given)
+  assert done.returncode == 0, done.stderr
+  found = _records(archive)
+  assert {name: len(records) for name, records in found.items()} == {
+      "correctness": 2, "attention_scaling": 4,
+  }  # fmt: skip
+  assert {r["status"] for records in found.values() for r in records} == {"ok"}
+  # Correctness comes first.
+  started = {name: min(r["started"] for r in found[name]) for name in found}
+  assert started["correctness"] <= started["attention_scaling"]
+  assert _run(*given).returncode == 0
+  assert _records(archive) == found
+
+
+def test_what_there_is_no_time_for_is_not_begun(tmp_path):
+  archive = tmp_path / "all.tar.gz"
+  done = _run(
+      _SMALL, "--budget_s=30", f"--out={tmp_path}", f"--archive={archive}"
+  )
+  assert done.returncode == 0
+  assert done.stderr.count("not begun") == 2
+  assert _records(archive) == {}
+
+
+def test_a_stage_that_fails_is_the_suites_failure(tmp_path):
+  config = tmp_path / "suite.py"
+  words = pathlib.Path(_ROOT / _SMALL.partition("=")[2]).read_text()
+  small = "tests/experiments/small/scaling.py"
+  assert small in words
+  wrong = tmp_path / "wrong.py"
+  wrong.write_text((_ROOT / small).read_text().replace("linear", "lunar"))
+  config.write_text(words.replace(small, str(wrong)))
+  done = _run(f"--config={config}", f"--out={tmp_path / 'out'}")
+  assert done.returncode == 1 and "exit status 2" in done.stderr
+
+
+def test_a_signal_ends_the_stage_and_packs_what_there_is(tmp_path):
+  archive = tmp_path / "all.tar.gz"
+  process = subprocess.Popen(
+      [sys.executable, "-m", "experiments.device_suite", _SMALL]
+      + [f"--out={tmp_path / 'out'}", f"--archive={archive}"],
+      cwd=_ROOT,
+      stderr=subprocess.PIPE,
+      text=True,
+  )
+  said = process.stderr.readline()  # the first stage has been begun
+  process.send_signal(signal.SIGTERM)
+  _, rest = process.communicate()
+  assert process.returncode == 128 + signal.SIGTERM
+  assert said.startswith("device_suite: correctness (correctness)")
+  assert "SIGTERM; what is recorded stays" in rest and archive.exists()
+
+
+def test_another_device_is_refused(tmp_path):
+  done = _run(f"--out={tmp_path}", "--budget_s=60")
+  assert done.returncode == 1
+  assert "expected a gpu or tpu, jax finds a cpu" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("argument", "words"),
+    [
+        ("--budget_s=soon", "--budget_s: expected a number of seconds"),
+        ("--budget_s=-1", "--budget_s: expected a number of seconds"),
+        ("--archive=", "--archive: expected a file"),
+        ("--archive=.", "--archive: expected a file, not a folder"),
+        ("--budget=3", "--budget: expected one of"),
+        ("stray", "got 'stray'"),
+        ("--config=absent.py", "--config: expected a Python file"),
+        ("--out=setup.cfg", "--out: expected a folder"),
+        ("--config=configs/stand_ins.py", "--config: expected the fields"),
+    ],
+)
+def test_a_command_line_that_cannot_be_used_is_named(argument, words):
+  done = _run(argument)
+  assert done.returncode == 2 and "Traceback" not in done.stderr
+  assert words in done.stderr
+
+
+def test_help_says_what_it_does():
+  done = _run("--help")
+  assert done.returncode == 0 and "--budget_s=SECONDS" in done.stdout
+
+
+def test_what_is_missing_is_named_with_how_to_bring_it(monkeypatch, capsys):
+  find = importlib.util.find_spec
+  monkeypatch.setattr(
+      importlib.util,
+      "find_spec",
+      lambda name, *a: None if name == "ml_collections" else find(name, *a),
+  )
+  assert device_suite.main(["device_suite"]) == 1
+  said = capsys.readouterr().err
+  assert "ml_collections missing: pip install ml_collections" in said
+  assert "pip download" in said
