@@ -22,13 +22,13 @@ HEADER = (
     "roofline",
     "compiler's time",
 )
-NOTE = (
+NOTES = (
     "compiler's time: cycles that it estimates of each instruction, as often as"
-    " that runs; on GPUs it says none"
+    " that runs; on GPUs it says none",
 )
 
 
-def is_compiled(group: Group) -> bool:
+def tells(group: Group) -> bool:
   """Whether a group's records are of programs that were not run."""
   return group.setting.get("provenance") == laws.COMPILED
 

@@ -46,7 +46,7 @@ def draw(group: Group, environment: Mapping[str, Any]) -> mpl_figure.Figure:
     _panel(ax, group, panel, looks, limits.get(panel.quantity))
     above = strip if panel.quantity == "time" else 0.0
     _title(ax, panel, rank, above)
-    _outer_labels(ax, panel, placed, compiled.is_compiled(group))
+    _outer_labels(ax, panel, placed, compiled.tells(group))
     if panel.quantity == "time" and failed[panel.pass_]:
       bottom = panel.bottom + panel.frame.height + 0.04
       rows = scales.ROW * len(failed[panel.pass_])

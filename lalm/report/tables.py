@@ -14,6 +14,7 @@ import unicodedata
 from typing import Any, Iterable, Sequence
 
 from lalm import units
+from lalm.report import accelerators
 from lalm.report import compiled
 from lalm.report import laws
 from lalm.report.laws import Row
@@ -68,18 +69,19 @@ def markdown(results: Results) -> str:
     lines = [head, ["---"] * len(head), *map(_cells, laws.rows(group))]
     blocks.append("\n".join(_markdown_line(line) for line in lines))
     blocks.append(_bullets(laws.notes(group)))
-    if compiled.is_compiled(group):
-      head = compiled.HEADER
-      lines = [head, ["---"] * len(head), *compiled.rows(group)]
-      blocks.append("\n".join(_markdown_line(line) for line in lines))
-      blocks.append(_bullets([compiled.NOTE]))
+    for more in (compiled, accelerators):
+      if more.tells(group):
+        head = more.HEADER
+        lines = [head, ["---"] * len(head), *more.rows(group)]
+        blocks.append("\n".join(_markdown_line(line) for line in lines))
+        blocks.append(_bullets(more.NOTES))
   blocks.append(_bullets(laws.troubles(results)))
   return "\n\n".join(block for block in blocks if block) + "\n"
 
 
 def _header(group: Group) -> tuple[str, ...]:
   """The heads of columns; of what was compiled, times are rooflines."""
-  if not compiled.is_compiled(group):
+  if not compiled.tells(group):
     return _HEADER
   return tuple(head.replace("time", "roofline") for head in _HEADER)
 
@@ -119,7 +121,7 @@ def latex(results: Results) -> str:
     blocks.append(_latex_text(laws.heading(group, results)))
     blocks += [r"\begin{tabular}{llllrrll}", r"\hline"]
     head = _LATEX_HEADER
-    if compiled.is_compiled(group):
+    if compiled.tells(group):
       head = tuple(cell.replace("time", "roofline") for cell in head)
     blocks += [_latex_line(head), r"\hline"]
     for row in laws.rows(group):
