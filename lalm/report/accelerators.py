@@ -97,9 +97,10 @@ def _seconds(record: Record) -> float:
 
 
 def _planned(record: Record) -> float:
+  found: Mapping[str, Any] = record.get("memory") or {}
   names = ("compiler_temp_bytes", "compiler_output_bytes")
-  sizes = [(record.get("memory") or {}).get(name) for name in names]
-  return math.nan if None in sizes else float(sum(sizes))
+  sizes = [found[name] for name in names if found.get(name) is not None]
+  return float(sum(sizes)) if len(sizes) == len(names) else math.nan
 
 
 def _of_products(record: Record) -> float:

@@ -15,7 +15,8 @@ _POINT = {
 def _record(replicate, **fields):
   return {
       "key": "k", "status": "ok", "reason": "", "device": "gpu",
-      "machine": "m", "point": {**_POINT, "length": 256}, "replicate": replicate,
+      "machine": "m", "point": {**_POINT, "length": 256},
+      "replicate": replicate,
       "versions": {"jax": "1"}, "experiment": "attention_scaling",
       "started": "2026", "provenance": "measured",
       "seconds": [2e-3, 3e-3, 4e-3],
