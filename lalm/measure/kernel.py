@@ -125,10 +125,7 @@ class Target:
       budget = settings.get("point_budget", 2.0)
       timed = timing.measure(ready.run, budget=budget)
       record |= {"seconds": timed.seconds, "calls": timed.calls}
-      if jax.default_backend() != "cpu":
-        record["device_time"] = device_time.measure(
-            ready.run, min(timed.seconds), budget * _PROFILED
-        )
+      record |= profiled(ready.run, min(timed.seconds), budget)
       return {**record, "status": "ok", "reason": ""}
 
   def peak(self, point: Point, settings: Settings) -> memory.Peak | None:
@@ -342,6 +339,22 @@ def reference(mechanism: Any) -> samples.Reference:
     return mechanism.reference(q, k, v, rows, causal=causal, **named)
 
   return rows_of
+
+
+def profiled(
+    run: Callable[[], Any], seconds: float, budget: float
+) -> dict[str, Any]:
+  """The device's own time of a call, as a record has it; nothing of a CPU's.
+
+  Args:
+    run: runs once what was timed.
+    seconds: that a call takes.
+    budget: seconds of timing at a point, of which this takes a share.
+  """
+  if jax.default_backend() == "cpu":
+    return {}
+  found = device_time.measure(run, seconds, budget * _PROFILED)
+  return {"device_time": found}
 
 
 def identity(point: Point, replicate: int, key: str) -> dict[str, Any]:

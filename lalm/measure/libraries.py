@@ -8,6 +8,7 @@ asks for (a feature map, a normaliser, keys of unit length) is done in the form.
 
 from collections.abc import Callable
 import functools
+import importlib
 import importlib.util
 from typing import Any
 
@@ -22,6 +23,7 @@ _MODULES = {
     OURS: ("jax", False),
     "torch": ("torch", True),
     "jax.nn": ("jax", False),
+    "cudnn": ("jax", False),
     "jla": ("jla", False),
     "fla": ("fla", True),
 }
@@ -30,6 +32,13 @@ _CHUNK = 128  # of the loop in PyTorch: the fastest of 64, 128 and 256
 
 def _jax_nn(q: Any, k: Any, v: Any, *, causal: bool = True) -> jax.Array:
   return jax.nn.dot_product_attention(q, k, v, is_causal=causal)
+
+
+def _cudnn(q: Any, k: Any, v: Any, *, causal: bool = True) -> jax.Array:
+  """NVIDIA's fused attention, of 16-bit inputs."""
+  return jax.nn.dot_product_attention(
+      q, k, v, is_causal=causal, implementation="cudnn"
+  )
 
 
 def _torch_sdpa(q: Any, k: Any, v: Any, *, causal: bool = True) -> Any:
@@ -69,9 +78,8 @@ def _torch_chunks(q: Any, k: Any, v: Any, *, causal: bool = True) -> Any:
 def _jla(kind: str, q: Any, k: Any, v: Any, **gates: Any) -> jax.Array:
   from jla import ops
 
-  out, _ = ops.linear_attention(
-      kind, q, k, v, impl="chunked", scale=1.0, **gates
-  )
+  impl = "mosaic_gpu" if on_gpu() else "chunked"
+  out, _ = ops.linear_attention(kind, q, k, v, impl=impl, scale=1.0, **gates)
   return out
 
 
@@ -123,46 +131,54 @@ def _jla_rwkv7(
 def _fla_mamba2(
     q: Any, k: Any, v: Any, *, causal: bool = True, log_decay: Any
 ) -> Any:
-  from fla.ops.simple_gla import naive
-
   _only_causal(causal)
-  return _fla(naive.naive_chunk_simple_gla, q, k, v, log_decay)
+  call = _fla("simple_gla", "naive_chunk_simple_gla", "chunk_simple_gla")
+  return call(q, k, v, log_decay)
 
 
 def _fla_gated_deltanet(
     q: Any, k: Any, v: Any, *, causal: bool = True, log_decay: Any, beta: Any
 ) -> Any:
-  from fla.ops.gated_delta_rule import naive
-
   _only_causal(causal)
-  call = naive.naive_chunk_gated_delta_rule
-  return _fla(call, _unit(q), _unit(k), v, log_decay, beta)
+  plain, fused = "naive_chunk_gated_delta_rule", "chunk_gated_delta_rule"
+  call = _fla("gated_delta_rule", plain, fused)
+  return call(_unit(q), _unit(k), v, log_decay, beta)
 
 
 def _fla_kda(
     q: Any, k: Any, v: Any, *, causal: bool = True, log_decay: Any, beta: Any
 ) -> Any:
-  from fla.ops.kda import naive
-
   _only_causal(causal)
-  call = naive.naive_chunk_kda
-  return _fla(call, _unit(q), _unit(k), v, log_decay, beta)
+  call = _fla("kda", "naive_chunk_kda", "chunk_kda")
+  return call(_unit(q), _unit(k), v, log_decay, beta)
 
 
 def _fla_deltanet(
     q: Any, k: Any, v: Any, *, causal: bool = True, beta: Any
 ) -> Any:
+  _only_causal(causal)
+  q, k = _unit(q), _unit(k)
+  if on_gpu():
+    return _fla("delta_rule", "", "chunk_delta_rule")(q, k, v, beta)
   from fla.ops.delta_rule import naive
 
-  _only_causal(causal)
-  q = _unit(q) * q.shape[-1] ** 0.5  # which it divides by
-  return naive.delta_rule_chunkwise(q, _unit(k), v, beta)[0]
+  q = q * q.shape[-1] ** 0.5  # which it divides by
+  return naive.delta_rule_chunkwise(q, k, v, beta)[0]
 
 
-def _fla(call: Callable[..., Any], *arrays: Any) -> Any:
-  """Calls what takes, and returns first, tensors `[B, T, H, ...]`."""
-  tokens_first = (x.transpose(1, 2) for x in arrays)
-  return call(*tokens_first, scale=1.0)[0].transpose(1, 2)
+def _fla(family: str, plain: str, fused: str) -> Callable[..., Any]:
+  """A call of tensors `[B, H, T, ...]` to what takes them tokens first.
+
+  On a GPU it is the library's kernel, elsewhere its plain PyTorch.
+  """
+  module = f"fla.ops.{family}" + ("" if on_gpu() else ".naive")
+  form = getattr(importlib.import_module(module), fused if on_gpu() else plain)
+
+  def call(*arrays: Any) -> Any:
+    tokens_first = (x.transpose(1, 2).contiguous() for x in arrays)
+    return form(*tokens_first, scale=1.0)[0].transpose(1, 2)
+
+  return call
 
 
 def _unit(x: Any) -> Any:
@@ -183,6 +199,7 @@ def _family(kind: str, unit: bool = False, **names: str) -> Callable[..., Any]:
 FORMS: dict[tuple[str, str], Callable[..., Any]] = {
     ("softmax", "torch"): _torch_sdpa,
     ("softmax", "jax.nn"): _jax_nn,
+    ("softmax", "cudnn"): _cudnn,
     ("linear", "torch"): _torch_chunks,
     ("linear", "jla"): _jla_linear,
     ("mamba2", "jla"): _family("simple_gla", log_decay="g"),
@@ -216,11 +233,28 @@ def is_torch(library: str) -> bool:
   return _MODULES[library][1]
 
 
+def on_gpu() -> bool:
+  """Returns whether JAX computes on a GPU here, and so should others."""
+  return jax.default_backend() == "gpu"
+
+
 def missing(work: str) -> dict[str, str]:
-  """Libraries of a work that do not import here -> the module they need."""
+  """Libraries of a work that cannot compute here -> what they need."""
   needed = {library: _MODULES[library][0] for library in of(work)}
-  return {
+  found = {
       library: module
       for library, module in needed.items()
       if importlib.util.find_spec(module) is None
   }
+  if "cudnn" in needed and not on_gpu():
+    found["cudnn"] = "an NVIDIA GPU"
+  if on_gpu():  # a processor's seconds would stand beside a GPU's
+    slow = [x for x in needed if is_torch(x) and x not in found]
+    found |= {library: "PyTorch for GPUs" for library in slow if not _cuda()}
+  return found
+
+
+def _cuda() -> bool:
+  import torch
+
+  return torch.cuda.is_available()

@@ -87,7 +87,7 @@ class Target(kernel.Target):
         backward=point["pass"] == "forward_backward",
         causal=point["causal"],
         seed=[settings.get("seed", 0), replicate, point["seed"]],
-        device="cpu",
+        device=jax.default_backend(),
     )
     record = kernel.identity(point, replicate, _torch_key(point))
     record["versions"] = {**record["versions"], **_torch_version()}
@@ -95,8 +95,10 @@ class Target(kernel.Target):
     if verdict.status != "ok":
       return record
     memory.settle()
-    timed = timing.measure(run, budget=settings.get("point_budget", 2.0))
-    return {**record, "seconds": timed.seconds, "calls": timed.calls}
+    budget = settings.get("point_budget", 2.0)
+    timed = timing.measure(run, budget=budget)
+    record |= {"seconds": timed.seconds, "calls": timed.calls}
+    return record | kernel.profiled(run, min(timed.seconds), budget)
 
 
 def _torch_version() -> dict[str, str]:
@@ -119,6 +121,7 @@ def _torch_program(point: Mapping[str, Any]) -> Any:
   import torch
 
   torch.set_num_threads(environment.cores())
+  place = "cuda" if libraries.on_gpu() else "cpu"
   form, mechanism = _form(point), get(point["mechanism"])
   inputs = points.inputs(point, mechanism)
   backward = point["pass"] == "forward_backward"
@@ -127,7 +130,7 @@ def _torch_program(point: Mapping[str, Any]) -> Any:
   common = "float64" if point["dtype"] == "float64" else "float32"
   heads_first = lambda x: (
       torch.from_numpy(np.array(x, common, order="C"))
-      .to(kind)
+      .to(place, kind)
       .transpose(1, 2)
       .contiguous()
   )
@@ -149,13 +152,20 @@ def _torch_program(point: Mapping[str, Any]) -> Any:
   def gated(cotangent: Any = None) -> list[np.ndarray]:
     given = None if cotangent is None else heads_first(cotangent)
     results = (x.transpose(1, 2).contiguous() for x in call(given))
-    return [x.to(getattr(torch, common)).numpy() for x in results]
+    return [x.to("cpu", getattr(torch, common)).numpy() for x in results]
 
   constant = None
   if backward:
     shape = jax.ShapeDtypeStruct(inputs[2].shape, np.dtype(common))
     constant = heads_first(points.cotangent(point, shape))
-  return (lambda: call(constant)), gated, inputs
+
+  def run() -> list[Any]:
+    results = call(constant)
+    if place == "cuda":  # which has only been told what to do
+      torch.cuda.synchronize()
+    return results
+
+  return run, gated, inputs
 
 
 TARGET = Target()

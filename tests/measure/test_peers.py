@@ -121,6 +121,19 @@ def test_a_library_that_does_not_import_is_missing(monkeypatch):
   assert "lalm" in peers.get("softmax").forms
 
 
+def test_on_a_gpu_a_library_that_stays_on_the_processor_is_missing(
+    monkeypatch,
+):
+  assert libraries.missing("softmax")["cudnn"] == "an NVIDIA GPU"
+  monkeypatch.setattr(libraries, "on_gpu", lambda: True)
+  monkeypatch.setattr(libraries, "_cuda", lambda: False)
+  known = {**libraries._MODULES, "torch": ("jax", True)}  # which imports
+  monkeypatch.setattr(libraries, "_MODULES", known)
+  assert libraries.missing("softmax") == {"torch": "PyTorch for GPUs"}
+  monkeypatch.setattr(libraries, "_cuda", lambda: True)
+  assert libraries.missing("softmax") == {}
+
+
 @pytest.mark.parametrize(
     ("work", "library"), [key for key in libraries.FORMS if key[1] in _FAMILIES]
 )
