@@ -17,6 +17,8 @@ from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
+from lalm.attention import tuning
+
 Form = Callable[..., Any]
 
 STATIC = (
@@ -50,7 +52,10 @@ def form(fn: Form) -> Form:
       len(names) : len(names) + fn.__code__.co_kwonlyargcount
   ]
   static = tuple(name for name in STATIC if name in names)
+  # Under this name a form's chunks are in the table of `tuning`, if any are.
+  tuned_as = f"{fn.__module__.rpartition('.')[2]}.{fn.__name__}"
   compiled = jax.jit(fn, static_argnames=static)
+  tuned = tuning.form(fn, compiled, tuned_as, static)
 
   @functools.wraps(fn)
   def call(q: Any, k: Any, v: Any, **keywords: Any) -> Any:
@@ -64,8 +69,9 @@ def form(fn: Form) -> Form:
             f"feature_map: expected a function of an array, got {phi!r}"
         )
       keywords["feature_map"] = jax.tree_util.Partial(phi)
-    return compiled(q, k, v, **keywords)
+    return tuned(q, k, v, **keywords)
 
+  call.tuned_as = tuned_as  # type: ignore[attr-defined]
   return call
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from lalm import shapes
 from lalm.attention import contract
 from lalm.attention import costs
+from lalm.attention import tuning
 
 
 class Gate(NamedTuple):
@@ -166,6 +167,7 @@ class Mechanism:
       causal: bool = True,
       chunk: int | None = None,
       dtype: Any = "float32",
+      platform: str = "cpu",
       **own: int,
   ) -> costs.Cost | None:
     """Returns the closed-form cost of a call, or None where none is known.
@@ -185,6 +187,7 @@ class Mechanism:
       causal: as in the form.
       chunk: as in the form.
       dtype: of q, k and v.
+      platform: of XLA, whose chunks count where none is given (`tuning`).
       **own: the mechanism's own sizes, as `window`, where they are not its own
         default.
 
@@ -210,6 +213,8 @@ class Mechanism:
       return None
     itemsize = jnp.dtype(dtype).itemsize
     gradient = pass_ == "forward_backward"
+    if chunk is None and causal:
+      chunk = self._tuned(form, platform, itemsize, width, own)
     given = costs.Sizes(
         *sizes,
         causal,
@@ -220,6 +225,19 @@ class Mechanism:
         self.maps(width),
     )
     return self.laws[form](given, **own)
+
+  def _tuned(
+      self,
+      form: str,
+      platform: str,
+      itemsize: int,
+      width: int,
+      own: Mapping[str, int],
+  ) -> int | None:
+    """Tokens a chunk that the platform has in the table of `tuning`."""
+    name = getattr(self.forms[form], "tuned_as", "")
+    found = tuning.size(name, platform, itemsize, width)
+    return found and tuning.fitted(found, self.writes, own.get("window"))
 
   def init(self, *sizes: int, **keywords: Any) -> Any:
     """Returns the state before the first token.

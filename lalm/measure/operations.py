@@ -149,10 +149,27 @@ def _of_jaxpr(
   known, total = dict(known), Operations()
   for equation in _open(jaxpr).eqns:
     total += _of_equation(equation, known, platform)
-    value = _evaluate(equation, known, platform)
-    if value is not None:
-      known[equation.outvars[0]] = value
+    known |= _results(equation, known, platform)
   return total
+
+
+def _results(
+    equation: Any, known: Mapping[Any, int], platform: str
+) -> dict[Any, int]:
+  """The integers an equation gives, as far as they can be told beforehand.
+
+  A gradient's branch is chosen by an index that the call before has returned.
+  """
+  if equation.primitive.name not in _CALLS:
+    value = _evaluate(equation, known, platform)
+    return {} if value is None else {equation.outvars[0]: value}
+  body = next(p for p in equation.params.values() if _is_jaxpr(p))
+  inside = dict(_bind(body, equation.invars, known))
+  for inner in _open(body).eqns:
+    inside |= _results(inner, inside, platform)
+  values = (_lookup(atom, inside) for atom in _open(body).outvars)
+  found = zip(equation.outvars, values)
+  return {outvar: value for outvar, value in found if value is not None}
 
 
 def _evaluate(

@@ -125,13 +125,23 @@ def cotangent(point: Point, out: jax.ShapeDtypeStruct) -> np.ndarray:
   return generator.standard_normal(out.shape, np.float32).astype(out.dtype)
 
 
-def cost(point: Point, mechanism: Any) -> Any:
-  """Closed-form products and bytes of a point; None if there is no model."""
+def cost(point: Point, mechanism: Any, platform: str | None = None) -> Any:
+  """Closed-form products and bytes of a point; None if there is no model.
+
+  Args:
+    point: what is measured.
+    mechanism: the point's.
+    platform: of XLA; by default that of the device at hand.
+  """
   if mechanism.cost is None:
     return None
+  if platform is None:
+    here = jax.default_backend()
+    platform = "cuda" if here == "gpu" else here
   names = "batch length heads width value_width causal chunk dtype".split()
   return mechanism.cost(
       point["form"],
       pass_=point["pass"],
+      platform=platform,
       **{name: point[name] for name in names},
   )

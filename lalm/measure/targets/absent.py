@@ -92,10 +92,10 @@ class Target:
       lowered, way = self._lowered(point)
       found = costs.read(lowered, self._machine.name)
     mechanism = self._present.find(point["mechanism"])
-    status, reason = "ok", ""
-    if found.peak_bytes > self._machine.chip.memory:
+    status, reason, chip = "ok", "", self._machine.chip
+    if found.peak_bytes > chip.memory:
       status = "out_of_memory"
-      sizes = (found.peak_bytes, self._machine.chip.memory)
+      sizes = (found.peak_bytes, chip.memory)
       needed, there = (f"{size / 2**30:.3g} GiB" for size in sizes)
       reason = f"needs {needed} of each device, which has {there}"
     return {
@@ -103,7 +103,7 @@ class Target:
         "replicate": replicate,
         "point": dict(point),
         "sharding": way,
-        **_fields(found, points.cost(point, mechanism)),
+        **_fields(found, points.cost(point, mechanism, chip.platform)),
         "status": status,
         "reason": reason,
     }
