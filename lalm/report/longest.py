@@ -69,7 +69,9 @@ def _setting(records: Sequence[Record]) -> Setting:
     name += f" C={point['chunk']}" if point.get("chunk") else ""
     each = members.setdefault((name, point["pass"]), {})
     each.setdefault(str(record.get("machine")), []).append(record)
-  lines = [_line(*place, each) for place, each in members.items()]
+  # softmax first, which the others are compared with
+  ordered = sorted(members, key=lambda p: (not p[0].startswith("softmax."), p))
+  lines = [_line(*place, members[place]) for place in ordered]
   return Setting(_heading(records), tuple(machines), tuple(lines))
 
 

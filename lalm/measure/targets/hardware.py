@@ -85,8 +85,12 @@ MACHINES = {
     machine.name: machine
     for machine in (
         Machine("h100", _H100, 1, "1x1x1"),
+        Machine("h100x2", _H100, 2, "1x1x2"),
+        Machine("h100x4", _H100, 4, "1x1x4"),
         Machine("h100x8", _H100, 8, "1x1x8"),
         Machine("tpu-v5e-2x2", _V5E, 4, "v5e:2x2"),
+        Machine("tpu-v5e-4x4", _V5E, 16, "v5e:4x4"),
+        Machine("tpu-v5e-8x8", _V5E, 64, "v5e:8x8"),
         Machine("tpu-v5e-16x16", _V5E, 256, "v5e:16x16"),
         Machine("tpu-v5p-2x2x1", _V5P, 4, "v5p:2x2x1"),
         Machine("tpu-v5p-8x8x8", _V5P, 512, "v5p:8x8x8"),

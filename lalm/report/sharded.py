@@ -1,0 +1,241 @@
+"""Laws of split sequences: bytes of a device in tokens n and in devices P.
+
+    bytes = c n^a P^b,   by least squares of logarithms over all n and P
+
+Machines of one kind, told by their names, share a law. Nothing was run.
+"""
+
+import json
+import pathlib
+import re
+from typing import Any, Iterable, Mapping, NamedTuple, Sequence
+
+import numpy as np
+
+from lalm import store
+from lalm import units
+from lalm.report import build
+from lalm.report import laws
+from lalm.report import medians
+from lalm.report import results
+from lalm.scaling import reading
+
+EXPERIMENT = "sharded_scaling"
+Record = Mapping[str, Any]
+_COUNT = re.compile(r"(x\d+|-[\dx]+)$")  # of a machine's name
+
+
+class Law(NamedTuple):
+  """Bytes as a product of powers.
+
+  Attributes:
+    tokens: a.
+    devices: b; None where all have as many.
+    miss: the largest relative distance of a point.
+  """
+
+  tokens: float
+  devices: float | None
+  miss: float
+
+
+class Line(NamedTuple):
+  """One form and pass on one kind of machine.
+
+  Attributes:
+    kind: of machines.
+    name: of the form.
+    pass_: forward, or forward_backward.
+    split: how the sequence is split.
+    points: (tokens, devices) -> the record.
+    remarks: why there are no others.
+  """
+
+  kind: str
+  name: str
+  pass_: str
+  split: str
+  points: dict[tuple[int, int], Record]
+  remarks: tuple[str, ...]
+
+
+def device_bytes(record: Record) -> float:
+  """All that is live at once on a device; NaN if unknown."""
+  return reading.number((record.get("memory") or {}).get("device_bytes"))
+
+
+def communication(record: Record) -> float:
+  """Bytes that a device gets from others; NaN for none."""
+  return reading.quantity(record, "communication")
+
+
+def law(line: Line, quantity: Any) -> Law | None:
+  """The law of a quantity; None without three points that have it.
+
+  Args:
+    line: of a form.
+    quantity: from a record to a number, NaN where it has none.
+  """
+  known = {
+      place: value
+      for place, record in sorted(line.points.items())
+      if (value := quantity(record)) == value
+  }
+  tokens, devices = (
+      (np.array(axis) for axis in zip(*known)) if known else ((), ())
+  )
+  if len(set(tokens)) < 2 or len(known) < 3:
+    return None
+  several = len(set(devices)) > 1
+  columns = [np.ones(len(known)), np.log(tokens)]
+  columns += [np.log(devices)] * several
+  logs = np.log(list(known.values()))
+  matrix = np.stack(columns, axis=1)
+  found = np.linalg.lstsq(matrix, logs, rcond=None)[0]
+  miss = float(np.max(np.abs(np.expm1(matrix @ found - logs))))
+  return Law(float(found[1]), float(found[2]) if several else None, miss)
+
+
+def lines(
+    records: Iterable[Record], devices: Mapping[str, int]
+) -> dict[str, list[Line]]:
+  """Returns heading -> lines, by kind of machine, form and pass.
+
+  Args:
+    records: of all machines' folders; those of other experiments are left out.
+    devices: machine -> how many it has.
+  """
+  groups: dict[str, dict[tuple, list[Record]]] = {}
+  own = ("mechanism", "form", "pass", "chunk", "length")
+  for record in records:
+    point = record.get("point") or {}
+    machine = str(record.get("machine"))
+    if record.get("experiment") == EXPERIMENT and machine in devices:
+      shared = {name: x for name, x in point.items() if name not in own}
+      members = groups.setdefault(json.dumps(shared, sort_keys=True), {})
+      name = laws.short(f"{point['mechanism']}.{point['form']}")
+      name += f" C={point['chunk']}" if point.get("chunk") else ""
+      whose = (_COUNT.sub("", machine), name, point["pass"])
+      members.setdefault(whose, []).append(record)
+  return {
+      _heading(next(iter(members.values()))): [
+          _line(whose, members[whose], devices) for whose in sorted(members)
+      ]
+      for _, members in sorted(groups.items())
+  }
+
+
+def _line(
+    whose: tuple[str, str, str],
+    records: Sequence[Record],
+    devices: Mapping[str, int],
+) -> Line:
+  places: dict[tuple[int, int], list[Record]] = {}
+  for record in records:
+    count = devices[str(record["machine"])]
+    places.setdefault((record["point"]["length"], count), []).append(record)
+  found, remarks = {}, []
+  for (tokens, count), own in sorted(places.items()):
+    newest = reading.newest(own)
+    if newest:
+      found[tokens, count] = newest[max(newest)]
+    elif trouble := medians.trouble(own):
+      remarks.append(f"n = {units.count(tokens)}, P = {count}: {trouble}")
+  splits = {str(r.get("sharding")) for r in found.values()}
+  return Line(*whose, ", ".join(sorted(splits)), found, tuple(remarks))
+
+
+def _heading(records: Sequence[Record]) -> str:
+  versions: dict[str, str] = {}
+  for record in records:
+    versions.update(record.get("versions") or {})
+  used = ", ".join(f"{name} {versions[name]}" for name in sorted(versions))
+  point = records[0]["point"]
+  causal = "causal" if point["causal"] else "full"
+  return (
+      f"one sequence split over P devices, B={point['batch']},"
+      f" H={point['heads']}, d={point['width']}, {point['dtype']}, {causal};"
+      f" {used}; compiled, not run"
+  )
+
+
+def markdown(found: Mapping[str, Sequence[Line]]) -> str:
+  """Returns a table for each setting."""
+  return "\n".join(_table(heading, own) for heading, own in found.items())
+
+
+def _table(heading: str, found: Sequence[Line]) -> str:
+  head = [
+      "machines", "form", "pass", "split by", "memory of a device",
+      "communication of a device", "at the largest n and P",
+  ]  # fmt: skip
+  rows = [
+      [
+          f"{line.kind}, P = {_counts(line)}",
+          line.name,
+          laws.pass_name(line.pass_),
+          line.split,
+          _cell(law(line, device_bytes)),
+          _cell(law(line, communication)),
+          _largest(line),
+      ]
+      for line in found
+      if line.points
+  ]
+  notes = [
+      "Laws c n^a P^b by least squares of logarithms over all n and P; in"
+      " brackets the largest relative miss of a point.",
+      "Memory is all that is live at once, inputs included; communication is"
+      " what a device gets from others, sums twice.",
+  ]
+  for line in found:
+    what = f"{line.kind}, {line.name}, {laws.pass_name(line.pass_)}"
+    notes += [f"{what}, {remark}" for remark in line.remarks]
+  bullets = [f"- {note}" for note in notes]
+  table = medians.table(head, rows, words=4)
+  return "\n".join([f"**{heading}**", "", *table, "", *bullets, ""])
+
+
+def _counts(line: Line) -> str:
+  return ", ".join(str(p) for p in sorted({p for _, p in line.points}))
+
+
+def _cell(found: Law | None) -> str:
+  if found is None:
+    return units.MISSING
+  words = f"n^{found.tokens:.2f}"
+  if found.devices is not None:
+    words += f" P^{found.devices:.2f}"
+  return f"{words} ({units.share(found.miss)})"
+
+
+def _largest(line: Line) -> str:
+  tokens, count = max(line.points, key=lambda place: place[::-1])
+  record = line.points[tokens, count]
+  moved = communication(record)
+  size = units.size(moved) if moved == moved else "nothing"
+  return (
+      f"n = {units.count(tokens)}, P = {count}:"
+      f" {units.size(device_bytes(record))}, {size}"
+  )
+
+
+def publish(folder: pathlib.Path) -> None:
+  """Writes `table.md` and the figure of all machines; prints the table.
+
+  Args:
+    folder: has a folder with `records.jsonl` for each machine.
+  """
+  records: list[Record] = []
+  devices: dict[str, int] = {}
+  for path in sorted(folder.glob("*/records.jsonl")):
+    environment = results.environment(path.parent)
+    records += store.load(path).records
+    devices[path.parent.name] = environment.get("device_count") or 1
+  found = lines(records, devices)
+  text = markdown(found)
+  store.replace(folder / "table.md", text)
+  print(text)
+  each = [(heading, own) for heading, own in found.items()]
+  problem = build.draw(folder, "sharded", "sharded_figure", each)[1]
+  print(problem or f"figure: {folder / 'figures' / 'sharded.svg'}")
