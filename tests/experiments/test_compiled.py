@@ -27,7 +27,7 @@ def test_an_unknown_target_is_refused_with_those_there_are(tmp_path, capsys):
   assert _run(tmp_path, "--config.target=local,h300") == 2
   errors = capsys.readouterr().err
   assert errors.count("\n") == 1 and "--config.target: expected" in errors
-  assert "local, h100, h100x8, tpu-v5e-2x2" in errors and "h300" in errors
+  assert "local, h100, h100x2, h100x4, h100x8" in errors and "h300" in errors
   assert not list(tmp_path.iterdir())
 
 
