@@ -29,6 +29,9 @@ SCHEMA = 1  # version of a record's fields
 # The replicate without a cache. The first fills it, so that compiling is timed
 # by two workers and the others need not compile.
 _FILLING, _UNCACHED = 0, 1
+# Points whose peaks are read before they are timed: what is interrupted loses
+# no more than these.
+_TOGETHER = 12
 _PATIENCE = 10  # times its predicted seconds the calls of a point may take
 # What tells where a point was measured; a failure tells it too.
 _WHERE = ("machine", "device", "versions", "provenance")
@@ -223,9 +226,12 @@ class Supervisor:
     )
     if todo:
       order = visiting_order(todo, self._settings["seed"], replicate)
-      if self._apart and replicate == _FILLING:
-        order = self._read_peaks(replicate, order)
-      self._measure(replicate, order, ready)
+      apart = self._apart and replicate == _FILLING
+      together = _TOGETHER if apart else len(order)
+      for start in range(0, len(order), together):
+        group = order[start : start + together]
+        group = self._read_peaks(replicate, group) if apart else group
+        self._measure(replicate, group, ready)
     for index, decision in enumerate(decisions):
       if index in todo:
         # Recorded by now, or a smaller length has failed, or time was short.

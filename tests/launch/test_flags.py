@@ -12,8 +12,14 @@ from lalm.launch import schema
 from tests.launch import stub_sweep
 
 _ROOT = pathlib.Path(__file__).parents[2]
-_CONFIGS = sorted(path.stem for path in _ROOT.glob("configs/*.py"))
-_EXPERIMENTS = sorted(path.stem for path in _ROOT.glob("experiments/[a-z]*.py"))
+_SUITE = "device_suite"  # of experiments, and none itself
+
+
+def _stems(pattern):
+  return sorted({path.stem for path in _ROOT.glob(pattern)} - {_SUITE})
+
+
+_CONFIGS, _EXPERIMENTS = _stems("configs/*.py"), _stems("experiments/[a-z]*.py")
 
 
 def test_a_list_may_be_typed_as_text_or_as_a_tuple():
@@ -102,6 +108,15 @@ def test_an_experiment_knows_every_field_of_a_committed_config(config):
     except schema.UsageError as error:
       refused[name] = str(error)
   pytest.fail(f"{config}: {refused}")
+
+
+def test_every_stage_of_the_suite_is_an_experiment_that_knows_its_config():
+  stages = flags.load(str(_ROOT / "configs" / f"{_SUITE}.py"))["stages"]
+  for name, config, workers in stages:
+    module = importlib.import_module(f"experiments.{name}")
+    values = flags.load(str(_ROOT / config))
+    schema.settle(values, module.EXPERIMENT.all_fields)
+    assert workers >= 1
 
 
 def test_an_experiment_may_have_fields_of_its_own():

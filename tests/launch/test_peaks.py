@@ -28,6 +28,19 @@ def test_a_peak_is_read_in_a_process_where_nothing_took_more(
   assert len({entry["pid"] for entry in asked}) == 4
 
 
+def test_what_is_timed_is_recorded_before_more_peaks_are_read(
+    apart, sweep, measured, monkeypatch
+):
+  monkeypatch.setattr(supervisor, "_TOGETHER", 2)
+  sweep()
+  first = [e for e in measured() if e.get("replicate", 0) == 0]
+  kinds = ["peak" if "peak" in entry else "time" for entry in first]
+  runs = [kind for kind, before in zip(kinds, ["", *kinds]) if kind != before]
+  assert runs == ["peak", "time", "peak", "time"]
+  timed = [entry["length"] for entry in first if "peak" not in entry]
+  assert sorted(timed) == [16, 32, 64, 128]
+
+
 def test_the_worker_that_times_first_is_told_every_peak(apart, sweep, measured):
   sweep()
   timed = [entry for entry in measured() if "peak" not in entry]
