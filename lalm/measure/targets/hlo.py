@@ -20,8 +20,8 @@ from lalm.measure.targets import loops
 from lalm.measure.targets.instructions import Array
 from lalm.measure.targets.instructions import Body
 from lalm.measure.targets.instructions import Instruction
-from lalm.measure.targets.instructions import Unreadable as Unreadable
 
+Unreadable = instructions.Unreadable
 _CYCLES = re.compile(r'"estimated_cycles":"?(\d+)')
 # They move nothing by themselves.
 _FREE = {
@@ -228,7 +228,7 @@ class _Module:
         return self._read(reader.name, inside, whole, returned)
       part = returned(place) if reader.root else 0.0
       for made in inside.values():
-        taken = made.opcode == "get-tuple-element" and made.index == place
+        taken = made.opcode == "get-tuple-element" and made.element == place
         if taken and made.operands[0] == reader.name:
           part += self._read(made.name, inside, whole, returned)
       return part

@@ -62,7 +62,7 @@ class Instruction(NamedTuple):
     return int(self.line.rpartition("parameter(")[2].partition(")")[0])
 
   @property
-  def index(self) -> int:
+  def element(self) -> int:
     """Of a get-tuple-element, which one it takes."""
     found = _INDEX.search(self.line)
     return int(found.group(1)) if found else 0

@@ -95,7 +95,7 @@ class _Loop:
     source = self._turn[made.operands[place]]
     while source.opcode in _COPIES:
       source = self._turn[source.operands[0]]
-    carried = source.opcode == "get-tuple-element" and source.index == place
+    carried = source.opcode == "get-tuple-element" and source.element == place
     return carried and self._turn[source.operands[0]].opcode == "parameter"
 
   def _sum(
@@ -132,9 +132,9 @@ class _Loop:
   ) -> _Sum | None:
     source = body[made.operands[0]]
     if source.opcode == "parameter" and given is None:
-      return None if body is self._outside else (made.index, 0)
+      return None if body is self._outside else (made.element, 0)
     if source.opcode == "fusion":
-      return self._fused(source, made.index, body, given)
+      return self._fused(source, made.element, body, given)
     return None
 
   def _fused(
