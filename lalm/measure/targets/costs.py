@@ -40,8 +40,8 @@ class Costs(NamedTuple):
     traffic: bytes to and from a device's memory.
     collectives: kind -> (how often, bytes of operands or results on a device,
       whichever are more).
-    compiler_seconds: by the compiler's own estimate of its instructions; None
-      where it makes none.
+    compiler_seconds: by the compiler's own estimate of its instructions, which
+      leaves out collectives; None where it makes none.
     roofline_seconds: the longest of products, shared evenly by the devices,
       traffic and collectives at the published peaks; all products at the rate
       of the slowest dtype among their operands, float32 at HIGHEST precision.
