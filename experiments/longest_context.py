@@ -37,7 +37,10 @@ EXPERIMENT = command.Experiment(
     fields={
         "target": schema.ABSENT,
         "lengths": schema.Field(
-            schema.whole(1), 32768, "tokens that a search begins with", "length"
+            schema.whole(1, 2**30),  # positions are int32
+            32768,
+            "tokens that a search begins with",
+            "length",
         ),
     },
     compiled="lalm.measure.targets.longest",

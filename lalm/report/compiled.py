@@ -24,7 +24,7 @@ HEADER = (
 )
 NOTES = (
     "compiler's time: cycles that it estimates of each instruction, as often as"
-    " that runs; on GPUs it says none",
+    " that runs, without what devices send each other; on GPUs it says none",
 )
 
 

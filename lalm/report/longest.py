@@ -17,6 +17,7 @@ from lalm.scaling import reading
 
 EXPERIMENT = "longest_context"
 _MOST = 2**30  # tokens a search goes up to
+_CLOSE = 1.02  # ratio of lengths that needs no mark
 Record = Mapping[str, Any]
 
 
@@ -124,7 +125,8 @@ def _table(setting: Setting) -> str:
       "In brackets the roofline of a call at that length: the longest of"
       " products, traffic and communication at the published peaks.",
       f"A length fits, one 2 % longer does not; {units.count(_MOST)} or more is"
-      " where a search ends.",
+      " where a search ends. Where it ended sooner, the shortest length that is"
+      " known not to fit stands after a <.",
   ]
   for line in setting.lines:
     for machine, remark in line.remarks.items():
@@ -139,7 +141,10 @@ def _cell(record: Record | None) -> str:
   if record is None:
     return ""
   seconds = (record.get("estimate") or {}).get("roofline_seconds")
-  return f"{units.count(length(record))} ({units.seconds(seconds)})"
+  fits, fails = length(record), record["longest"].get("fails")
+  coarse = fails is not None and fails > _CLOSE * fits
+  bound = f" < {units.count(fails)}" if coarse else ""
+  return f"{units.count(fits)}{bound} ({units.seconds(seconds)})"
 
 
 def publish(folder: pathlib.Path) -> None:

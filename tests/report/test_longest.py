@@ -18,7 +18,7 @@ def _record(tokens, machine="h100", status="ok", **point):
       "replicate": 0, "status": status, "reason": "", "point": point,
       "experiment": "longest_context", "machine": machine, "started": "2026",
       "provenance": "compiled", "versions": {"jax": "1"},
-      "longest": {"length": tokens, "fails": 2 * tokens, "compiles": 5},
+      "longest": {"length": tokens, "fails": tokens + 1, "compiles": 5},
       "estimate": {"roofline_seconds": 2e-3},
   }  # fmt: skip
 
@@ -45,6 +45,17 @@ def test_a_row_is_a_form_and_a_column_a_machine():
   assert "| softmax.parallel | forward | 40,000 (2.00 ms) |  |" in text
   assert "- softmax.parallel, forward, h100x8: out_of_memory" in text
   assert "compiled, not run" in text.splitlines()[0]
+
+
+def test_a_length_that_is_not_known_closely_has_its_bracket():
+  records = [_record(n, machine=m) for n, m in ((1000, "h100"), (50, "v5e"))]
+  for record, fails in zip(records, (1021, 51)):
+    record["longest"]["fails"] = fails
+  records.append(_record(2**30, machine="v5p"))
+  records[-1]["longest"]["fails"] = None
+  (setting,) = longest.settings(records)
+  row = "| 1,000 < 1,021 (2.00 ms) | 50 (2.00 ms) | 1,073,741,824 (2.00 ms) |"
+  assert row in longest.markdown([setting])
 
 
 def test_other_sizes_stand_apart():

@@ -19,9 +19,12 @@ from lalm.measure import kernel
 from lalm.measure import keys
 from lalm.measure import points
 from lalm.measure import worker
+from lalm.measure.targets import collectives
 from lalm.measure.targets import costs
 from lalm.measure.targets import hardware
 from lalm.measure.targets import hlo
+from lalm.measure.targets import instructions
+from lalm.measure.targets import loops
 from lalm.measure.targets import topology
 from lalm.sharding import sequence
 
@@ -36,7 +39,15 @@ class Target:
     machine: they are compiled for.
   """
 
-  follows: tuple[Any, ...] = (costs, hlo, hardware)  # what reads its costs
+  # What reads its costs.
+  follows: tuple[Any, ...] = (
+      costs,
+      hlo,
+      instructions,
+      loops,
+      collectives,
+      hardware,
+  )
   seconds = 3.0  # of compiling a point, to plan with
 
   def __init__(self, present: kernel.Target, machine: hardware.Machine) -> None:

@@ -4,7 +4,9 @@ It is compiled by the machine's own compiler, and nothing is run:
 
     costs = of(function, arguments, "tpu-v5e-16x16", specs=(P(None, "tokens"),))
 
-Bytes, traffic and collectives are of one device, operations of all together.
+Bytes, traffic and collectives are of one device, operations of all together. A
+roofline takes products as shared evenly by the devices, which they are not
+where each device makes them all, and float32 ones at HIGHEST precision.
 """
 
 from collections.abc import Sequence
@@ -13,6 +15,7 @@ import time
 from typing import Any, NamedTuple
 
 import jax
+from jax.interpreters import partial_eval
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec
 
@@ -37,10 +40,12 @@ class Costs(NamedTuple):
     traffic: bytes to and from a device's memory.
     collectives: kind -> (how often, bytes of operands or results on a device,
       whichever are more).
-    compiler_seconds: by the compiler's own estimate of its instructions; None
-      where it makes none.
-    roofline_seconds: the longest of products, traffic and collectives at the
-      published peaks; None where operations are.
+    compiler_seconds: by the compiler's own estimate of its instructions, which
+      leaves out collectives; None where it makes none.
+    roofline_seconds: the longest of products, shared evenly by the devices,
+      traffic and collectives at the published peaks; all products at the rate
+      of the slowest dtype among their operands, float32 at HIGHEST precision.
+      None where operations are, or where no rate of a dtype is published.
     lowering_seconds: of tracing and lowering here.
     compile_seconds: of compiling here.
   """
@@ -87,19 +92,29 @@ def of(
 
   Args:
     function: jittable, or under `jax.jit` already.
-    arguments: arrays or `jax.ShapeDtypeStruct`s, pytrees of them too.
+    arguments: arrays, `jax.ShapeDtypeStruct`s or numbers, pytrees of them too.
     target: name of the machine, as in `hardware`.
     specs: for each argument a `PartitionSpec` over the axis "tokens" of all the
       machine's devices, or None where each device has all of it; None for all.
 
   Raises:
-    ValueError: no such machine, or shapes that do not fit.
+    ValueError: no such machine, shapes that do not fit, or no such function,
+      arguments or specs.
     topology.Missing: its compiler is not installed.
     hlo.Unreadable: a loop whose turns the compiler does not know.
   """
   hardware.get(target)
-  given = placed(arguments, topology.mesh(target, AXIS), specs)
-  return read(lower(function, given), target)
+  if not callable(function) or isinstance(function, jax.stages.Compiled):
+    raise ValueError(
+        f"function: expected a jittable one, got {type(function).__name__}"
+    )
+  mesh = topology.mesh(target, AXIS)
+  given = placed(arguments, mesh, specs)
+  made = lower(function, given)
+  if not _reads(made.jaxpr):  # or it is compiled for this machine
+    everywhere = NamedSharding(mesh, PartitionSpec())
+    made = lower(jax.jit(function, out_shardings=everywhere), given)
+  return read(made, target)
 
 
 def lower(function: Any, arguments: Sequence[Any]) -> Lowered:
@@ -131,7 +146,8 @@ def read(lowered: Lowered, target: str) -> Costs:
   compiled = _compile(lowered.program)
   seconds = time.perf_counter() - start
   counted = _count(lowered.jaxpr, machine.chip.platform)
-  return _read(compiled, counted, machine, _slowest(lowered.jaxpr))._replace(
+  dtype = _slowest(lowered.jaxpr, machine.chip)
+  return _read(compiled, counted, machine, dtype)._replace(
       lowering_seconds=lowered.seconds, compile_seconds=seconds
   )
 
@@ -151,21 +167,54 @@ def _compile(program: Any) -> Any:
 
 
 def placed(arguments: Sequence[Any], mesh: Any, specs: Any = None) -> tuple:
-  """Returns the arguments' shapes, each with its place on a mesh."""
-  specs = [None] * len(arguments) if specs is None else list(specs)
+  """Returns the arguments' shapes, each with its place on a mesh.
+
+  Raises:
+    ValueError: what is no argument, or not a spec for each.
+  """
+  if not isinstance(arguments, (tuple, list)):
+    raise ValueError(
+        f"arguments: expected a tuple, got {type(arguments).__name__}"
+    )
+  if specs is None:
+    specs = [None] * len(arguments)
+  if not isinstance(specs, (tuple, list)) or isinstance(specs, PartitionSpec):
+    raise ValueError(
+        "specs: expected a tuple, one spec an argument, got"
+        f" {type(specs).__name__}"
+    )
   if len(specs) != len(arguments):
     raise ValueError(
         f"specs: expected {len(arguments)}, one an argument, got {len(specs)}"
     )
-
-  def place(spec: Any, x: Any) -> jax.ShapeDtypeStruct:
-    sharding = NamedSharding(mesh, spec or PartitionSpec())
-    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding)
-
   return tuple(
-      jax.tree.map(functools.partial(place, spec), x)
+      jax.tree.map(functools.partial(_place, mesh, spec), x)
       for spec, x in zip(specs, arguments)
   )
+
+
+def _place(mesh: Any, spec: Any, x: Any) -> jax.ShapeDtypeStruct:
+  """The shape of an array or a number, with its place."""
+  if not isinstance(spec, (PartitionSpec, type(None))):
+    raise ValueError(
+        "specs: expected a PartitionSpec or None for an argument and all that"
+        f" is in it, got {type(spec).__name__}"
+    )
+  try:
+    shape = jax.eval_shape(lambda y: y, x)
+  except TypeError:
+    raise ValueError(
+        "arguments: expected arrays, jax.ShapeDtypeStructs or numbers, got"
+        f" {type(x).__name__}"
+    ) from None
+  sharding = NamedSharding(mesh, spec or PartitionSpec())
+  return shape.update(sharding=sharding)
+
+
+def _reads(closed: Any) -> bool:
+  """Whether a program's results need any of its arguments."""
+  jaxpr = closed.jaxpr
+  return any(partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))[1])
 
 
 def _count(jaxpr: Any, platform: str) -> operations.Operations | None:
@@ -175,11 +224,27 @@ def _count(jaxpr: Any, platform: str) -> operations.Operations | None:
     return None
 
 
-def _slowest(jaxpr: Any) -> str:
-  """The dtype of the inputs whose products are the slowest."""
-  found = {str(x.dtype) for x in jaxpr.in_avals}
-  order = ("float64", "float32", "bfloat16", "float16")
-  return next((name for name in order if name in found), "float32")
+def _slowest(jaxpr: Any, chip: hardware.Chip) -> str:
+  """The dtype of products' operands that a chip is slowest with.
+
+  One that it has no published rate of comes first.
+  """
+  found = _multiplied(jaxpr) or {"float32"}
+  return min(sorted(found), key=lambda name: chip.products.get(name, 0.0))
+
+
+def _multiplied(jaxpr: Any) -> set[str]:
+  """The dtypes of all products' operands."""
+  if not hasattr(jaxpr, "eqns"):
+    inner = jaxpr if isinstance(jaxpr, (tuple, list)) else ()
+    inner = [jaxpr.jaxpr] if hasattr(jaxpr, "jaxpr") else inner
+    return set().union(*map(_multiplied, inner))
+  found: set[str] = set()
+  for equation in jaxpr.eqns:
+    if equation.primitive.name in ("dot_general", "conv_general_dilated"):
+      found.update(str(atom.aval.dtype) for atom in equation.invars[:2])
+    found.update(*map(_multiplied, equation.params.values()))
+  return found
 
 
 def _read(

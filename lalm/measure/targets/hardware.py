@@ -14,7 +14,8 @@ class Chip(NamedTuple):
 
   Attributes:
     platform: of XLA: "cuda" or "tpu".
-    memory: bytes that programs may use.
+    memory: bytes that programs may use: of TPUs what their compilers allow,
+      which is less than the chip has; of GPUs what their driver shows.
     products: operations (2mnk a product) a second, by dtype of the inputs.
     bandwidth: bytes a second to and from its memory.
     links: bytes a second it can send to others.
@@ -77,9 +78,9 @@ _H100 = Chip(
     "cuda",
 )
 _SMALL, _LARGE = 128 * 128, 256 * 256  # multipliers of a matrix unit
-_V5E = _tpu(16 * 2**30, 197, 819e9, 200e9, 4 * _SMALL)
-_V5P = _tpu(95 * 2**30, 459, 2765e9, 600e9, 8 * _SMALL)
-_V6E = _tpu(32 * 2**30, 918, 1640e9, 400e9, 4 * _LARGE)
+_V5E = _tpu(15.75 * 2**30, 197, 819e9, 200e9, 4 * _SMALL)
+_V5P = _tpu(95.74 * 2**30, 459, 2765e9, 600e9, 8 * _SMALL)
+_V6E = _tpu(31.25 * 2**30, 918, 1640e9, 400e9, 4 * _LARGE)
 
 MACHINES = {
     machine.name: machine

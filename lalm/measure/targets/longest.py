@@ -46,7 +46,7 @@ def search(
     first: int,
     grain: int,
 ) -> Bracket:
-  """Returns the longest length whose peak fits, within a few per cent.
+  """Returns the longest length whose peak fits, as closely as tries allow.
 
   Args:
     compiled: from a length to its record, whose `memory` has `device_bytes`;
@@ -90,8 +90,9 @@ def _next(
 ) -> int | None:
   """The length to try next; None where the bracket is close enough."""
   if low is None:
-    shorter = (high or grain) // 4
-    return shorter - shorter % grain or None
+    if high is None or high <= grain:
+      return None
+    return max(grain, high // 4 - high // 4 % grain)
   length, size = low[0], _size(low[1])
   power = 1.0
   if before is not None and size > before[1]:

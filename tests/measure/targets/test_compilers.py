@@ -2,12 +2,18 @@
 
 import importlib.util
 
+import jax
+import jax.numpy as jnp
+from jax.sharding import PartitionSpec as P
 import pytest
 
 from lalm.attention import catalogue
 from lalm.measure import kernel
 from lalm.measure.targets import absent
+from lalm.measure.targets import costs
 from lalm.measure.targets import hardware
+from lalm.measure.targets import hlo
+from lalm.measure.targets import topology
 
 pytestmark = [
     pytest.mark.tpu_compiler,
@@ -57,3 +63,88 @@ def test_memory_of_scores_is_quadratic_and_of_states_linear():
   assert sizes["linear", 2**17] == pytest.approx(
       2 * sizes["linear", 2**16], rel=0.02
   )
+
+
+_SHAPE = jax.ShapeDtypeStruct
+_T = P("tokens")
+
+
+def _mesh(name):
+  """The devices of a machine, or why there is no test of them."""
+  try:
+    return topology.mesh(name, "tokens")
+  except topology.Missing as missing:
+    pytest.skip(str(missing))
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float32", "float8_e4m3fn"])
+@pytest.mark.parametrize("name", ["tpu-v5e-2x2", "h100"])
+def test_a_product_moves_its_operands_and_its_result(name, dtype):
+  _mesh(name)
+  x = _SHAPE((4096, 4096), dtype)
+  product = lambda x, y: jax.lax.dot(x, y, preferred_element_type=jnp.bfloat16)
+  found = costs.of(product, (x, x), name)
+  least = found.argument_bytes + found.output_bytes
+  assert least <= found.traffic <= 1.1 * least
+
+
+@pytest.mark.parametrize("name", ["tpu-v5e-2x2", "h100x8"])
+@pytest.mark.parametrize(
+    ("kind", "send", "out", "sizes"),
+    [
+        ("all-reduce", jax.lax.psum, P(), 1),
+        ("all-gather", jax.lax.all_gather, P(), None),
+        ("reduce-scatter", jax.lax.psum_scatter, _T, 1),
+        ("all-to-all", jax.lax.all_to_all, _T, 1),
+    ],
+)
+def test_what_devices_send_is_counted_by_hand(name, kind, send, out, sizes):
+  mesh = _mesh(name)
+  options = {} if kind == "all-reduce" else {"tiled": True}
+  if kind == "all-to-all":
+    options |= {"split_axis": 0, "concat_axis": 0}
+  one = jax.shard_map(
+      lambda x: send(jnp.sin(x), "tokens", **options),
+      mesh=mesh, in_specs=_T, out_specs=out, check_vma=False,
+  )  # fmt: skip
+  x = _SHAPE((1024 * mesh.size, 1024), jnp.float32)
+  found = costs.of(one, (x,), name, (_T,)).collectives
+  size = 1024 * 1024 * 4 * (sizes or mesh.size)
+  assert found == {kind: (1, size)}
+
+
+@pytest.mark.parametrize("step", [lambda i, s: 2 * i, lambda i, s: i + s])
+def test_a_loop_with_a_step_that_is_not_constant_is_refused(step):
+  def loop(x, s):
+    turn = lambda c: (step(c[0], s), jnp.sin(c[1]))
+    return jax.lax.while_loop(lambda c: c[0] < 1000, turn, (1, x))
+
+  shapes = (_SHAPE((512, 512), jnp.float32), _SHAPE((), jnp.int32))
+  with pytest.raises(hlo.Unreadable, match="its number of turns"):
+    costs.of(loop, shapes, "tpu-v5e-2x2")
+
+
+@pytest.mark.parametrize("arguments", [(), (_SHAPE((8, 8), jnp.float32),)])
+def test_what_reads_no_argument_is_compiled_for_the_machine(arguments):
+  one = lambda *given: jnp.sin(jnp.ones((1024, 1024)))
+  found = costs.of(one, arguments, "tpu-v5e-2x2")
+  assert found.compiler_seconds > 0  # this machine's compiler says none
+
+
+@pytest.mark.parametrize(
+    "name", ["tpu-v5e-2x2", "tpu-v5p-2x2x1", "tpu-v6e-2x2"]
+)
+def test_memory_is_what_the_compiler_allows(name):
+  memory = hardware.get(name).chip.memory / 2**30
+  allowed = rf"exceeds available HBM \({memory:.2f}G\)"
+  x = _SHAPE((400_000, 400_000), jnp.float32)
+  with pytest.raises(jax.errors.JaxRuntimeError, match=allowed):
+    costs.of(lambda x: jnp.sin(x)[::-1] @ jnp.cos(x), (x,), name)
+
+
+def test_rows_added_in_place_are_all_that_moves():
+  add = jax.jit(lambda x, i, u: x.at[i].add(u), donate_argnums=0)
+  rows = _SHAPE((8, 1024), jnp.float32)
+  shapes = (_SHAPE((65536, 1024), jnp.float32), _SHAPE((8,), jnp.int32), rows)
+  found = costs.of(add, shapes, "tpu-v5e-2x2")
+  assert 3 * 8 * 4096 <= found.traffic <= 4 * 8 * 4096

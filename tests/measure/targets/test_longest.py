@@ -44,3 +44,12 @@ def test_what_never_fits_and_what_always_does():
   found, tried = _search(lambda n: 10.0)
   assert found.fits == longest.LONGEST and found.fails is None
   assert len(tried) < 6
+
+
+@pytest.mark.parametrize("grains", [1, 2, 3, 7])
+@pytest.mark.parametrize("first", [4096, 7168, 32_768])
+def test_the_last_grains_are_tried(grains, first):
+  found, _ = _search(
+      lambda n: float(n), (grains + 0.5) * 1024, first=first, grain=1024
+  )
+  assert found.fits == grains * 1024 and found.fails == (grains + 1) * 1024
