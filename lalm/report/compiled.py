@@ -4,7 +4,7 @@ Bytes are of one device. Nothing here was run: the roofline is the longest of
 products, traffic and communication at the published peaks.
 """
 
-from typing import Any, Iterable, Mapping
+from typing import Any, Iterable, Mapping, Sequence
 
 from lalm import units
 from lalm.report import laws
@@ -45,6 +45,25 @@ def rows(group: Group) -> Iterable[tuple[str, ...]]:
         for record in measured(group.points.get((curve, pass_, length), ())):
           name, what = curve.name, laws.pass_name(pass_)
           yield name, what, units.count(length), *_cells(record)
+
+
+def heading(records: Sequence[Mapping[str, Any]], what: str) -> str:
+  """Returns the heading of a table of several machines.
+
+  Args:
+    records: of one setting.
+    what: the table is of.
+  """
+  versions: dict[str, str] = {}
+  for record in records:
+    versions.update(record.get("versions") or {})
+  used = ", ".join(f"{name} {versions[name]}" for name in sorted(versions))
+  point = records[0]["point"]
+  causal = "causal" if point["causal"] else "full"
+  return (
+      f"{what}, B={point['batch']}, H={point['heads']}, d={point['width']},"
+      f" {point['dtype']}, {causal}; {used}; compiled, not run"
+  )
 
 
 def _cells(record: Mapping[str, Any]) -> tuple[str, ...]:

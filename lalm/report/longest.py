@@ -11,11 +11,13 @@ from typing import Any, Iterable, Mapping, NamedTuple, Sequence
 from lalm import store
 from lalm import units
 from lalm.report import build
+from lalm.report import compiled
 from lalm.report import laws
 from lalm.report import medians
 from lalm.scaling import reading
 
 EXPERIMENT = "longest_context"
+_WHAT = "longest context of a call"
 _MOST = 2**30  # tokens a search goes up to
 _CLOSE = 1.02  # ratio of lengths that needs no mark
 Record = Mapping[str, Any]
@@ -73,7 +75,9 @@ def _setting(records: Sequence[Record]) -> Setting:
   # softmax first, which the others are compared with
   ordered = sorted(members, key=lambda p: (not p[0].startswith("softmax."), p))
   lines = [_line(*place, members[place]) for place in ordered]
-  return Setting(_heading(records), tuple(machines), tuple(lines))
+  return Setting(
+      compiled.heading(records, _WHAT), tuple(machines), tuple(lines)
+  )
 
 
 def _line(name: str, pass_: str, each: Mapping[str, list[Record]]) -> Line:
@@ -85,20 +89,6 @@ def _line(name: str, pass_: str, each: Mapping[str, list[Record]]) -> Line:
     elif trouble := medians.trouble(records):
       remarks[machine] = trouble
   return Line(name, pass_, found, remarks)
-
-
-def _heading(records: Sequence[Record]) -> str:
-  versions: dict[str, str] = {}
-  for record in records:
-    versions.update(record.get("versions") or {})
-  used = ", ".join(f"{name} {versions[name]}" for name in sorted(versions))
-  point = records[0]["point"]
-  causal = "causal" if point["causal"] else "full"
-  return (
-      f"longest context of a call, B={point['batch']}, H={point['heads']},"
-      f" d={point['width']}, {point['dtype']}, {causal}; {used}; compiled, not"
-      " run"
-  )
 
 
 def length(record: Record) -> int:

@@ -15,12 +15,14 @@ import numpy as np
 from lalm import store
 from lalm import units
 from lalm.report import build
+from lalm.report import compiled
 from lalm.report import laws
 from lalm.report import medians
 from lalm.report import results
 from lalm.scaling import reading
 
 EXPERIMENT = "sharded_scaling"
+_WHAT = "one sequence split over P devices"
 Record = Mapping[str, Any]
 _COUNT = re.compile(r"(x\d+|-[\dx]+)$")  # of a machine's name
 
@@ -118,7 +120,7 @@ def lines(
       whose = (_COUNT.sub("", machine), name, point["pass"])
       members.setdefault(whose, []).append(record)
   return {
-      _heading(next(iter(members.values()))): [
+      compiled.heading(next(iter(members.values())), _WHAT): [
           _line(whose, members[whose], devices) for whose in sorted(members)
       ]
       for _, members in sorted(groups.items())
@@ -143,20 +145,6 @@ def _line(
       remarks.append(f"n = {units.count(tokens)}, P = {count}: {trouble}")
   splits = {str(r.get("sharding")) for r in found.values()}
   return Line(*whose, ", ".join(sorted(splits)), found, tuple(remarks))
-
-
-def _heading(records: Sequence[Record]) -> str:
-  versions: dict[str, str] = {}
-  for record in records:
-    versions.update(record.get("versions") or {})
-  used = ", ".join(f"{name} {versions[name]}" for name in sorted(versions))
-  point = records[0]["point"]
-  causal = "causal" if point["causal"] else "full"
-  return (
-      f"one sequence split over P devices, B={point['batch']},"
-      f" H={point['heads']}, d={point['width']}, {point['dtype']}, {causal};"
-      f" {used}; compiled, not run"
-  )
 
 
 def markdown(found: Mapping[str, Sequence[Line]]) -> str:

@@ -6,7 +6,7 @@ length, the next guess is where they meet the memory, kept inside the bracket.
 A compile that ends out of memory is an answer too.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 import math
 import sys
 from typing import Any, NamedTuple
@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 from lalm.measure import kernel
 from lalm.measure import worker
 from lalm.measure.targets import absent
+from lalm.measure.targets import costs
+from lalm.measure.targets import hardware
 
 LONGEST = 2**30  # tokens; positions are int32
 _GRAIN = 128  # tokens on a device, of which lengths are multiples
@@ -21,7 +23,23 @@ _CLOSE = 1.02  # ratio of a length that does not fit and one that does
 _TRIES = 16  # compiles at most
 _INSIDE = 0.1  # share of the bracket, in logarithms, that a guess keeps off
 
+_FIRST = 2**15  # tokens a search begins with
+
 Record = dict[str, Any]
+
+
+class Longest(NamedTuple):
+  """The longest length of a function that fits, and what it costs there.
+
+  Attributes:
+    length: that fits; None if none does.
+    fails: the shortest that was tried and does not; None if all do.
+    costs: of `length`.
+  """
+
+  length: int | None
+  fails: int | None
+  costs: costs.Costs | None
 
 
 class Bracket(NamedTuple):
@@ -38,6 +56,50 @@ class Bracket(NamedTuple):
   record: Record | None
   fails: int | None
   compiles: int
+
+
+def of(
+    function: Any,
+    arguments: Callable[[int], Sequence[Any]],
+    target: str,
+    specs: Any = None,
+) -> Longest:
+  """Returns the longest length at which a function fits on a machine.
+
+  Args:
+    function: as in `costs.of`.
+    arguments: from a length to the function's arguments.
+    target: name of the machine, as in `hardware`.
+    specs: as in `costs.of`.
+
+  Raises:
+    ValueError: as in `costs.of`.
+    topology.Missing: the machine's compiler is not installed.
+  """
+  machine = hardware.get(target)
+
+  def compiled(length: int) -> Record | None:
+    found = _or_none(
+        lambda: costs.of(function, arguments(length), target, specs)
+    )
+    if found is None:
+      return None
+    return {"memory": {"device_bytes": found.peak_bytes}, "costs": found}
+
+  grain = _GRAIN * machine.devices
+  found = search(compiled, machine.chip.memory, _FIRST, grain)
+  record = found.record or {}
+  return Longest(found.fits, found.fails, record.get("costs"))
+
+
+def _or_none(compiled: Callable[[], Any]) -> Any:
+  """What was compiled; None where the compiler found no room for it."""
+  try:
+    return compiled()
+  except Exception as error:
+    if worker.status_of(error) != "out_of_memory":
+      raise
+    return None
 
 
 def search(
@@ -126,12 +188,8 @@ class Target(absent.Target):
     one = super().measure
 
     def compiled(length: int) -> Record | None:
-      try:
-        return one({**point, "length": length}, replicate, settings)
-      except Exception as error:
-        if worker.status_of(error) != "out_of_memory":
-          raise
-        return None
+      longer = {**point, "length": length}
+      return _or_none(lambda: one(longer, replicate, settings))
 
     memory = self._machine.chip.memory
     grain = _GRAIN * self._machine.devices

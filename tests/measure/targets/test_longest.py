@@ -4,6 +4,8 @@ import math
 
 import pytest
 
+from lalm.measure.targets import costs
+from lalm.measure.targets import hardware
 from lalm.measure.targets import longest
 
 _LAWS = {
@@ -53,3 +55,33 @@ def test_the_last_grains_are_tried(grains, first):
       lambda n: float(n), (grains + 0.5) * 1024, first=first, grain=1024
   )
   assert found.fits == grains * 1024 and found.fails == (grains + 1) * 1024
+
+
+def test_of_a_function_of_ones_own_the_longest_is_found_too(monkeypatch):
+  tried = []
+
+  def of(function, arguments, target, specs):
+    assert (function, target, specs) == ("f", "tpu-v5e-2x2", ("s",))
+    (length,) = arguments
+    tried.append(length)
+    if length > 40 * 2**20:
+      raise RuntimeError("RESOURCE_EXHAUSTED: Ran out of memory")
+    return costs.Costs(0, 0, 0, 1000 * length, None, 0.0, {}, *[None] * 4)
+
+  monkeypatch.setattr(costs, "of", of)
+  given = "f", lambda length: (length,), "tpu-v5e-2x2", ("s",)
+  found = longest.of(*given)
+  memory = hardware.get("tpu-v5e-2x2").chip.memory
+  assert 1000 * found.length <= memory < 1000 * found.fails
+  assert found.fails <= 1.02 * found.length
+  assert found.costs.peak_bytes == 1000 * found.length
+  assert all(length % (4 * 128) == 0 for length in tried)
+
+
+def test_what_goes_wrong_otherwise_is_no_answer(monkeypatch):
+  def of(*_):
+    raise ValueError("specs: expected a tuple")
+
+  monkeypatch.setattr(costs, "of", of)
+  with pytest.raises(ValueError, match="specs: expected"):
+    longest.of("f", lambda length: (), "h100")
