@@ -8,6 +8,7 @@ import pytest
 
 from experiments import attention_scaling
 from experiments import form_error
+from experiments import longest_context
 from lalm.launch import command
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -35,6 +36,14 @@ def test_what_does_not_sweep_kernels_has_no_target(tmp_path, capsys):
   one = form_error.EXPERIMENT
   assert _run(tmp_path, "--config.target=h100", experiment=one) == 2
   assert "target" in capsys.readouterr().err
+
+
+def test_a_search_that_begins_beyond_positions_is_refused(tmp_path, capsys):
+  longest = longest_context.EXPERIMENT
+  flag = f"--config.lengths={2**30 + 1}"
+  assert _run(tmp_path, flag, experiment=longest) == 2
+  errors = capsys.readouterr().err
+  assert "--config.lengths: expected an integer from 1 to 1073741824" in errors
 
 
 @pytest.mark.skipif(_COMPILER, reason="the TPU compiler is installed")

@@ -47,41 +47,53 @@ def results(made: Instruction) -> tuple[Array, ...]:
   return made.arrays[count : 2 * count]
 
 
+def starts(made: Instruction) -> bool:
+  """Returns whether it begins a collective that others end."""
+  return made.opcode == "custom-call" and _START in made.line
+
+
 def started(computations: Mapping[str, Body]) -> dict[str, set[str]]:
   """Returns channel -> the collectives in fusions that start it."""
   found: dict[str, set[str]] = {}
   for body in computations.values():
     for made in body.values():
-      if made.opcode == "custom-call" and _START in made.line:
+      if starts(made):
         for name in made.operands:
           if name in body and kind(body[name]):
             found.setdefault(_channel(body[name]), set()).add(name)
   return found
 
 
-def goes_on(made: Instruction, starts: Mapping[str, set[str]]) -> bool:
+def goes_on(made: Instruction, begun: Mapping[str, set[str]]) -> bool:
   """Returns whether it goes on with what another instruction has started."""
-  names = starts.get(_channel(made))
+  names = begun.get(_channel(made))
   return names is not None and made.name not in names
 
 
-def fused(
-    body: Body, starts: Mapping[str, set[str]]
-) -> list[tuple[str, float]]:
+def fused(body: Body, begun: Mapping[str, set[str]]) -> list[tuple[str, float]]:
   """Returns kind and bytes of each collective that a fusion's body makes.
 
   Args:
     body: the fused computation.
-    starts: as `started` returns them.
+    begun: as `started` returns them.
   """
   found = []
   for made in body.values():
     what = kind(made)
-    if what is not None and not goes_on(made, starts):
-      readers = [x.opcode for x in body.values() if made.name in x.operands]
-      if what == "all-reduce" and set(readers) == {"dynamic-slice"}:
+    if what is not None and not goes_on(made, begun):
+      if what == "all-reduce" and _readers(made, body) == {"dynamic-slice"}:
         what = "reduce-scatter"
       found.append((what, size(made, body)))
+  return found
+
+
+def _readers(made: Instruction, body: Body) -> set[str]:
+  """The opcodes of what reads a value, its elements or other names of it."""
+  found: set[str] = set()
+  for reader in body.values():
+    if made.name in reader.operands:
+      renamed = reader.opcode in ("get-tuple-element", "bitcast")
+      found |= _readers(reader, body) if renamed else {reader.opcode}
   return found
 
 

@@ -33,8 +33,6 @@ _FREE = {
 _SLICES = ("dynamic-slice", "slice", "gather")  # they read what they return
 _ALIASES = re.compile(r"output_to_operand_aliasing=\{(.*?\))\}")
 _ALIAS = re.compile(r"\{(\d*)\}: \(\d+, ")
-# Results that are a fusion's operand, left where it is.
-_LEFT = ("parameter", "custom-call")
 
 
 class Costs(NamedTuple):
@@ -272,7 +270,11 @@ def _left(made: Instruction, roots: list[Instruction]) -> set[int]:
   found = _ALIASES.search(made.line)
   places = _ALIAS.findall(found.group(1)) if found else []
   aliased = {int(place or 0) for place in places}
-  return {place for place in aliased if roots[place].opcode in _LEFT}
+  return {
+      place
+      for place in aliased
+      if roots[place].opcode == "parameter" or collectives.starts(roots[place])
+  }
 
 
 def _scattered(made: Instruction) -> tuple[str, ...]:

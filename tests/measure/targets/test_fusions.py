@@ -126,6 +126,16 @@ def test_a_sum_in_a_fusion_of_which_a_part_is_taken_is_scattered():
   found = hlo.read(text)
   assert found.collectives == {"reduce-scatter": (1, 64 * 8 * 2)}  # padded
   assert found.traffic == 60 * 8 * 2 + 16 * 8 * 2
+  several = text.replace(
+      "  %me =",
+      "  %two = (bf16[64,8]{1,0}, bf16[64,8]{1,0}) all-reduce(%pad, %pad),"
+      " channel_id=4, to_apply=%sum\n"
+      "  %one = bf16[64,8]{1,0} get-tuple-element(%two), index=1\n"
+      "  %part = bf16[16,8]{1,0} dynamic-slice(%one, %zero, %zero)\n"
+      "  %me =",
+  )
+  size = 3 * 64 * 8 * 2
+  assert hlo.read(several).collectives == {"reduce-scatter": (2, size)}
   kept = text.replace("dynamic-slice(%all", "negate(%all")
   assert hlo.read(kept).collectives == {"all-reduce": (1, 64 * 8 * 2)}
 
