@@ -148,3 +148,15 @@ def test_rows_added_in_place_are_all_that_moves():
   shapes = (_SHAPE((65536, 1024), jnp.float32), _SHAPE((8,), jnp.int32), rows)
   found = costs.of(add, shapes, "tpu-v5e-2x2")
   assert 3 * 8 * 4096 <= found.traffic <= 4 * 8 * 4096
+
+
+def test_a_product_that_is_summed_and_scattered_is_sent_once():
+  scattered = jax.shard_map(
+      lambda x, w: jax.lax.psum_scatter(x @ w, "tokens", tiled=True),
+      mesh=_mesh("tpu-v5e-2x2"), in_specs=(_T, P()), out_specs=_T,
+      check_vma=False,
+  )  # fmt: skip
+  shapes = [_SHAPE((4096 * n, 4096), jnp.bfloat16) for n in (4, 1)]
+  found = costs.of(scattered, shapes, "tpu-v5e-2x2", (_T, None))
+  size = 4096 * 4096 * 2  # and what the compiler pads its tiles with
+  assert size <= found.communication <= 1.2 * size
