@@ -53,6 +53,7 @@ EXPERIMENT = command.Experiment(
         ),
     },
     fixed={"causal": True},
+    compiled="lalm.measure.targets.alone",
 )
 
 if __name__ == "__main__":

@@ -70,22 +70,27 @@ class Target(kernel.Target):
       self, point: kernel.Point, replicate: int, settings: kernel.Settings
   ) -> dict[str, Any]:
     """The record of one point in this process, by the token in a step."""
-    record = super().measure(point, replicate, settings)
+    return self.by_token(point, super().measure(point, replicate, settings))
+
+  def by_token(
+      self, point: kernel.Point, record: dict[str, Any]
+  ) -> dict[str, Any]:
+    """The record of a call, measured or compiled, by the token in it."""
     if record["status"] != "ok":
       return record
     tokens = _tokens(point)
-    counted = {
-        name: count / tokens if isinstance(count, (int, float)) else count
-        for name, count in record["operations"].items()
-    }
-    return {
-        **record,
-        "state_bytes": _size(self.find(point["mechanism"]), point),
-        "operations": counted,
-        "seconds": [seconds / tokens for seconds in record["seconds"]],
-        "calls": record["calls"] * tokens,
-        **_by_token(record, tokens),
-    }
+    state = _size(self.find(point["mechanism"]), point)
+    found = {**record, "state_bytes": state}
+    for name in ("operations", "estimate"):
+      if name in record:
+        found[name] = {n: _over(x, tokens) for n, x in record[name].items()}
+    if "seconds" in record:
+      found["seconds"] = [_over(x, tokens) for x in record["seconds"]]
+      found["calls"] = record["calls"] * tokens
+    if own := record.get("device_time"):
+      own = {**own, "seconds": _over(own["seconds"], tokens)}
+      found["device_time"] = own
+    return found
 
   def plan(
       self, point: kernel.Point, settings: kernel.Settings
@@ -175,12 +180,12 @@ class Target(kernel.Target):
     )
 
 
-def _by_token(record: dict[str, Any], tokens: int) -> dict[str, Any]:
-  """The device's own time of a call, where there is one, by the token."""
-  found = record.get("device_time")
-  if not found or found["seconds"] is None:
-    return {}
-  return {"device_time": {**found, "seconds": found["seconds"] / tokens}}
+def _over(value: Any, tokens: int) -> Any:
+  """A number of a call, by the token; what is no number as it is."""
+  if isinstance(value, dict):  # of collectives, by kind
+    return {name: _over(x, tokens) for name, x in value.items()}
+  number = isinstance(value, (int, float))
+  return value / tokens if number else value
 
 
 class _Decoder:

@@ -10,6 +10,7 @@ from typing import Any, Iterable, Mapping, NamedTuple
 
 from lalm import store
 from lalm import units
+from lalm.report import laws
 from lalm.report import medians
 from lalm.report import results
 from lalm.scaling import reading
@@ -54,7 +55,12 @@ def settings(
     records: of one device's folder.
     environment: of that folder.
   """
-  steps = [r for r in records if (r.get("point") or {}).get("pass") == "step"]
+  steps = [
+      record
+      for record in records
+      if (record.get("point") or {}).get("pass") == "step"
+      and record.get("provenance") != laws.COMPILED  # which has no seconds
+  ]
   found = []
   for own in medians.settings(steps, EXPERIMENT, ("mechanism", "batch")):
     heading, lines = _heading(own, environment), tuple(_lines(own))

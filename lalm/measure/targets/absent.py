@@ -28,6 +28,7 @@ from lalm.measure.targets import loops
 from lalm.measure.targets import topology
 from lalm.sharding import sequence
 
+ONE = "one device"  # how a sequence is split that is not
 _COMPILERS = {"tpu": "libtpu", "cuda": "jax-cuda13-plugin"}
 
 
@@ -114,10 +115,14 @@ class Target:
         "replicate": replicate,
         "point": dict(point),
         "sharding": way,
-        **_fields(found, points.cost(point, mechanism, chip.platform)),
+        **_fields(found, self._cost(point, mechanism)),
         "status": status,
         "reason": reason,
     }
+
+  def _cost(self, point: kernel.Point, mechanism: Any) -> Any:
+    """Closed-form products and bytes, with the machine's own chunks."""
+    return points.cost(point, mechanism, self._machine.chip.platform)
 
   def _lowered(self, point: kernel.Point) -> tuple[costs.Lowered, str]:
     """The program of a point, and how it is split over the devices."""
@@ -150,7 +155,7 @@ def _split(
   Where the library does not split it, XLA's partitioner does as it likes.
   """
   if mesh.size == 1:
-    return mechanism, "one device"
+    return mechanism, ONE
   try:
     split = sequence.split(mechanism, form, mesh, costs.AXIS)
   except ValueError:

@@ -6,7 +6,7 @@ It is compiled by the machine's own compiler, and nothing is run:
 
 Bytes, traffic and collectives are of one device, operations of all together. A
 roofline takes products as shared evenly by the devices, which they are not
-where each device makes them all, and float32 ones at HIGHEST precision.
+where each device makes them all.
 """
 
 from collections.abc import Sequence
@@ -44,8 +44,8 @@ class Costs(NamedTuple):
       leaves out collectives; None where it makes none.
     roofline_seconds: the longest of products, shared evenly by the devices,
       traffic and collectives at the published peaks; all products at the rate
-      of the slowest dtype among their operands, float32 at HIGHEST precision.
-      None where operations are, or where no rate of a dtype is published.
+      of the slowest dtype and precision among them. None where operations are,
+      or where no rate of a dtype is published.
     lowering_seconds: of tracing and lowering here.
     compile_seconds: of compiling here.
   """
@@ -233,6 +233,12 @@ def _slowest(jaxpr: Any, chip: hardware.Chip) -> str:
   return min(sorted(found), key=lambda name: chip.products.get(name, 0.0))
 
 
+def _fast(precision: Any) -> bool:
+  """Whether float32 operands may be multiplied in fewer bits."""
+  given = precision if isinstance(precision, tuple) else (precision,)
+  return all(p in (None, jax.lax.Precision.DEFAULT) for p in given)
+
+
 def _multiplied(jaxpr: Any) -> set[str]:
   """The dtypes of all products' operands."""
   if not hasattr(jaxpr, "eqns"):
@@ -242,7 +248,12 @@ def _multiplied(jaxpr: Any) -> set[str]:
   found: set[str] = set()
   for equation in jaxpr.eqns:
     if equation.primitive.name in ("dot_general", "conv_general_dilated"):
-      found.update(str(atom.aval.dtype) for atom in equation.invars[:2])
+      kinds = (str(atom.aval.dtype) for atom in equation.invars[:2])
+      fast = _fast(equation.params.get("precision"))
+      found.update(
+          hardware.FAST if fast and kind == "float32" else kind
+          for kind in kinds
+      )
     found.update(*map(_multiplied, equation.params.values()))
   return found
 

@@ -8,6 +8,9 @@ of what is published for both, all links of a chip together.
 
 from typing import NamedTuple
 
+# TensorFloat-32 on GPUs, one pass of bfloat16 on TPUs.
+FAST = "float32 by default"
+
 
 class Chip(NamedTuple):
   """One kind of accelerator.
@@ -16,7 +19,8 @@ class Chip(NamedTuple):
     platform: of XLA: "cuda" or "tpu".
     memory: bytes that programs may use: of TPUs what their compilers allow,
       which is less than the chip has; of GPUs what their driver shows.
-    products: operations (2mnk a product) a second, by dtype of the inputs.
+    products: operations (2mnk a product) a second, by dtype of the operands;
+      `FAST` is float32 at JAX's default precision.
     bandwidth: bytes a second to and from its memory.
     links: bytes a second it can send to others.
     clock: cycles a second of what its compiler counts cycles of; None where
@@ -58,7 +62,7 @@ def _tpu(
   six of bfloat16 (HIGHEST precision).
   """
   rate = tflops * 1e12
-  products = {"bfloat16": rate, "float32": rate / 6}
+  products = {"bfloat16": rate, FAST: rate, "float32": rate / 6}
   clock = rate / (2 * units)
   return Chip("tpu", memory, products, bandwidth, links, clock, "tpu")
 
@@ -69,6 +73,7 @@ _H100 = Chip(
     {
         "bfloat16": 989.4e12,
         "float16": 989.4e12,
+        FAST: 494.7e12,
         "float32": 66.9e12,
         "float64": 66.9e12,
     },

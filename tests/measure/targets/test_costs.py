@@ -26,6 +26,10 @@ def _double(x):
   return x * 2
 
 
+def _exact(x, y):
+  return jnp.matmul(x, y, precision=jax.lax.Precision.HIGHEST)
+
+
 @pytest.mark.parametrize(
     ("function", "arguments", "specs", "message"),
     [
@@ -61,14 +65,15 @@ def test_what_reads_no_argument_goes_to_the_machine(of, monkeypatch, arguments):
     ("function", "dtypes", "slowest"),
     [
         (lambda x, y, s: (x @ y) * s, ("bfloat16", "bfloat16", "float32"), 16),
-        (lambda x, y, s: (x @ y) * s, ("float32", "bfloat16", "float32"), 32),
+        (lambda x, y, s: x @ y, ("float32",) * 3, "fast"),
         (
             lambda x, y, s: jax.lax.scan(
-                lambda c, _: (jax.jit(jnp.matmul)(c, y), None), x, length=3
+                lambda c, _: (jax.jit(_exact)(c, y), None), x, length=3
             )[0],
             ("float32", "float32", "bfloat16"),
             32,
         ),
+        (lambda x, y, s: _exact(x, y) @ y, ("float32",) * 3, 32),
         (lambda x, y, s: x + y + s, ("bfloat16", "bfloat16", "bfloat16"), 32),
         (lambda x, y, s: x @ y, ("int8", "int8", "float32"), 8),
     ],
@@ -76,6 +81,6 @@ def test_what_reads_no_argument_goes_to_the_machine(of, monkeypatch, arguments):
 def test_products_go_at_the_rate_of_their_operands(function, dtypes, slowest):
   given = [jax.ShapeDtypeStruct((16, 16), dtype) for dtype in dtypes]
   jaxpr = jax.jit(function).trace(*given).jaxpr
-  names = {8: "int8", 16: "bfloat16", 32: "float32"}
+  names = {8: "int8", 16: "bfloat16", 32: "float32", "fast": hardware.FAST}
   chip = hardware.get(_NAME).chip
   assert costs._slowest(jaxpr, chip) == names[slowest]
