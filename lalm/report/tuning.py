@@ -1,8 +1,8 @@
 """`python3 -m lalm.report.tuning DIR/<device> ...`: the fastest chunks kept.
 
 From results of `experiments.chunk_sizes`: for each form, platform, dtype and
-width the chunk with the least time, in the geometric mean over mechanisms,
-passes and lengths. They replace those that `lalm/attention/tuning.json` has of
+width the shortest chunk that is near the least time, in the geometric mean over
+mechanisms, passes and lengths. They replace those that `lalm/attention/tuning.json` has of
 the same; a chunk that some curve has no time of is none.
 """
 
@@ -41,7 +41,9 @@ FORMS = {
     "lsh": "local.chunkwise",
 }
 _PLATFORMS = {"gpu": "cuda"}  # a backend of JAX -> as XLA calls it
-_SAME = 0.03  # of its time that a longer chunk must gain over a shorter one
+# Share of its time that a longer chunk must gain over a shorter one: programs
+# of long chunks take several times as long to compile.
+_SAME = 0.25
 
 
 class Choice(NamedTuple):
