@@ -14,7 +14,7 @@ def get_config() -> config_dict.ConfigDict:
   config.target = ("h100", "tpu-v5e-2x2", "tpu-v5p-2x2x1")
   config.mechanisms = ("softmax", "linear", "mamba2", "gated_deltanet")
   config.forms = ("blockwise", "chunkwise")
-  config.lengths = (131072, 262144, 524288, 1048576, 2097152)
+  config.lengths = (262144, 393216, 524288, 786432, 1048576)
   config.passes = ("forward", "forward_backward")
 
   config.batch = 1
