@@ -20,7 +20,7 @@ def get_config() -> config_dict.ConfigDict:
       "lsh",
   )
   config.forms = ()  # the featured ones
-  config.lengths = tuple(2**i for i in range(11, 18, 2))
+  config.lengths = tuple(2**i for i in range(10, 17, 2))
   config.passes = ("forward", "forward_backward")
 
   config.batch = 1

@@ -8,7 +8,7 @@ def get_config() -> config_dict.ConfigDict:
   config = config_dict.ConfigDict()
   config.mechanisms = ("softmax", "linear")
   config.forms = ()  # the featured ones
-  config.lengths = tuple(2**i for i in range(10, 18))
+  config.lengths = tuple(2**i for i in range(11, 17))
   config.passes = ("forward", "forward_backward")
 
   config.batch = 1
