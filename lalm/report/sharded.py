@@ -1,16 +1,20 @@
 """Laws of split sequences: bytes of a device in tokens n and in devices P.
 
-    bytes = c n^a P^b,   by least squares of logarithms over all n and P
+    bytes = a n/P + b n + c P + d,   a, b, c, d >= 0
 
+by least squares of relative distances over all n and P: what is split, what
+each device has all of, what it has of each other, and what does not grow.
 Machines of one kind, told by their names, share a law. Nothing was run.
 """
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
 import json
 import pathlib
 import re
-from typing import Any, Iterable, Mapping, NamedTuple, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
+from scipy import optimize
 
 from lalm import store
 from lalm import units
@@ -24,20 +28,25 @@ from lalm.scaling import reading
 EXPERIMENT = "sharded_scaling"
 _WHAT = "one sequence split over P devices"
 Record = Mapping[str, Any]
+TERMS: Mapping[str, Callable[[int, int], float]] = {
+    "n/P": lambda n, p: n / p,
+    "n": lambda n, p: n,
+    "P": lambda n, p: p,
+    "1": lambda n, p: 1.0,
+}
+_MATTERS = 0.01  # a term's least share of some point
 _COUNT = re.compile(r"(x\d+|-[\dx]+)$")  # of a machine's name
 
 
 class Law(NamedTuple):
-  """Bytes as a product of powers.
+  """Bytes as a sum of terms, none of them negative.
 
   Attributes:
-    tokens: a.
-    devices: b; None where all have as many.
+    terms: of `TERMS` -> bytes; those that matter at some point.
     miss: the largest relative distance of a point.
   """
 
-  tokens: float
-  devices: float | None
+  terms: dict[str, float]
   miss: float
 
 
@@ -71,7 +80,7 @@ def communication(record: Record) -> float:
   return reading.quantity(record, "communication")
 
 
-def law(line: Line, quantity: Any) -> Law | None:
+def law(line: Line, quantity: Callable[[Record], float]) -> Law | None:
   """The law of a quantity; None without three points that have it.
 
   Args:
@@ -83,19 +92,18 @@ def law(line: Line, quantity: Any) -> Law | None:
       for place, record in sorted(line.points.items())
       if (value := quantity(record)) == value
   }
-  tokens, devices = (
-      (np.array(axis) for axis in zip(*known)) if known else ((), ())
-  )
-  if len(set(tokens)) < 2 or len(known) < 3:
+  if len(known) < 3:
     return None
-  several = len(set(devices)) > 1
-  columns = [np.ones(len(known)), np.log(tokens)]
-  columns += [np.log(devices)] * several
-  logs = np.log(list(known.values()))
-  matrix = np.stack(columns, axis=1)
-  found = np.linalg.lstsq(matrix, logs, rcond=None)[0]
-  miss = float(np.max(np.abs(np.expm1(matrix @ found - logs))))
-  return Law(float(found[1]), float(found[2]) if several else None, miss)
+  values = np.array(list(known.values()))
+  matrix = np.array([[t(n, p) for t in TERMS.values()] for n, p in known])
+  relative = matrix / values[:, None]
+  scale = np.linalg.norm(relative, axis=0)
+  found = optimize.nnls(relative / scale, np.ones(len(values)))[0] / scale
+  matters = (relative * found).max(axis=0) >= _MATTERS
+  found = np.where(matters, found, 0.0)
+  miss = float(np.max(np.abs(relative @ found - 1)))
+  terms = {name: float(c) for name, c in zip(TERMS, found) if c}
+  return Law(terms, miss)
 
 
 def lines(
@@ -171,8 +179,9 @@ def _table(heading: str, found: Sequence[Line]) -> str:
       if line.points
   ]
   notes = [
-      "Laws c n^a P^b by least squares of logarithms over all n and P; in"
-      " brackets the largest relative miss of a point.",
+      "Laws a n/P + b n + c P + d by least squares of relative distances over"
+      " all n and P: what is split, what each device has all of, what it has of"
+      " each other; in brackets the largest relative miss of a point.",
       "Memory is all that is live at once, inputs included; communication is"
       " what a device gets from others, sums twice.",
   ]
@@ -191,10 +200,11 @@ def _counts(line: Line) -> str:
 def _cell(found: Law | None) -> str:
   if found is None:
     return units.MISSING
-  words = f"n^{found.tokens:.2f}"
-  if found.devices is not None:
-    words += f" P^{found.devices:.2f}"
-  return f"{words} ({units.share(found.miss)})"
+  words = (
+      units.size(size) + ("" if name == "1" else f" {name}")
+      for name, size in found.terms.items()
+  )
+  return f"{' + '.join(words)} ({units.share(found.miss)})"
 
 
 def _largest(line: Line) -> str:

@@ -2,8 +2,9 @@
 
 From results of `experiments.chunk_sizes`: for each form, platform, dtype and
 width the shortest chunk that is near the least time, in the geometric mean over
-mechanisms, passes and lengths. They replace those that `lalm/attention/tuning.json` has of
-the same; a chunk that some curve has no time of is none.
+mechanisms, passes and lengths. They replace those that
+`lalm/attention/tuning.json` has of the same; a chunk that some curve has no
+time of is none.
 """
 
 import json

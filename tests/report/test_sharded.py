@@ -39,12 +39,24 @@ def _lines(records):
   return found
 
 
-def test_powers_of_tokens_and_devices_are_found():
+def test_what_is_split_and_what_is_of_each_device_are_told_apart():
   for line in _lines(_RECORDS):
     memory = sharded.law(line, sharded.device_bytes)
-    assert memory == pytest.approx((1.0, -1.0, 0.0), abs=1e-9)
+    assert memory.terms == pytest.approx({"n/P": 512.0})
     moved = sharded.law(line, sharded.communication)
-    assert moved == pytest.approx((0.0, 1.0, 0.0), abs=1e-9)
+    assert moved.terms == pytest.approx({"P": 1024.0})
+    assert max(memory.miss, moved.miss) < 1e-9
+
+
+def test_a_sum_of_terms_is_found():
+  mixed = json.loads(json.dumps(_RECORDS))
+  for record in mixed:
+    n, p = record["point"]["length"], _DEVICES[record["machine"]]
+    size = 4096 * n / p + 64 * n + 2**20 * p + 2**22
+    record["memory"]["device_bytes"] = size
+  found = sharded.law(_lines(mixed)[1], sharded.device_bytes)
+  expected = {"n/P": 4096.0, "n": 64.0, "P": 2.0**20, "1": 2.0**22}
+  assert found.terms == pytest.approx(expected, rel=1e-6)
 
 
 def test_machines_of_a_kind_share_a_law():
@@ -58,9 +70,8 @@ def test_a_point_off_the_law_is_told_by_the_largest_miss():
   assert found.miss > 0.2
 
 
-def test_one_number_of_devices_has_no_power_of_them():
-  found = sharded.law(_lines(_RECORDS[:3])[0], sharded.device_bytes)
-  assert found.devices is None and found.tokens == pytest.approx(1.0)
+def test_two_points_have_no_law():
+  assert sharded.law(_lines(_RECORDS[:3])[0], sharded.device_bytes) is not None
   assert sharded.law(_lines(_RECORDS[:2])[0], sharded.device_bytes) is None
 
 
@@ -69,7 +80,7 @@ def test_the_table_has_laws_the_largest_point_and_what_did_not_fit():
   text = sharded.markdown(sharded.lines([*_RECORDS, lost], _DEVICES))
   assert (
       "| h100, P = 2, 8 | linear.chunkwise | forward | passed states |"
-      " n^1.00 P^-1.00 (0.0 %) |" in text
+      " 512 B n/P (0.0 %) | 1.00 KiB P (0.0 %) |" in text
   )
   assert "n = 1,048,576, P = 256: 2.00 MiB, 256 KiB" in text
   assert "n = 4,194,304, P = 2: out_of_memory: too large" in text
@@ -91,7 +102,7 @@ def test_a_folder_of_machines_is_published(tmp_path, capsys):
         folder / "environment.json", json.dumps({"device_count": count})
     )
   sharded.publish(tmp_path)
-  assert "P^-1.00" in (tmp_path / "table.md").read_text()
+  assert "512 B n/P" in (tmp_path / "table.md").read_text()
   assert (tmp_path / "figures" / "sharded.svg").exists()
   assert "figure:" in capsys.readouterr().out
 
