@@ -1,7 +1,7 @@
 """Split sequences on 2 to 8 GPUs and on 4 to 256 TPU chips, compiled.
 
 Softmax, which gathers keys, fits shorter ones: --config.mechanisms=softmax
---config.lengths=262144,1048576 into the same DIR.
+--config.forms=blockwise --config.lengths=262144,1048576 into the same DIR.
 """
 
 from ml_collections import config_dict
@@ -20,7 +20,7 @@ def get_config() -> config_dict.ConfigDict:
       "tpu-v5e-16x16",
   )
   config.mechanisms = ("linear", "mamba2", "gated_deltanet")
-  config.forms = ("blockwise", "chunkwise")
+  config.forms = ("chunkwise",)
   config.lengths = (2**22, 2**23, 2**24, 2**26)
   config.passes = ("forward", "forward_backward")
 
