@@ -13,8 +13,8 @@ from lalm.report import sharded
 from lalm.report import style
 from lalm.report.sharded import Line
 
-_LEFT, _RIGHT, _BETWEEN = 0.62, 0.10, 0.10  # inches beside the panels
-_TOP, _ROW, _GAP, _FOOT = 0.30, 1.05, 0.12, 0.72  # inches, from the top down
+_LEFT, _RIGHT, _BETWEEN = 0.95, 0.16, 0.24  # inches beside the panels
+_TOP, _ROW, _GAP, _FOOT = 0.40, 1.05, 0.12, 0.80  # inches, from the top down
 _PASS = "forward"
 _QUANTITIES = (
     ("memory of a device", sharded.device_bytes),
@@ -39,6 +39,7 @@ def draw(heading: str, lines: Sequence[Line]) -> mpl_figure.Figure:
   figure = canvas.blank(height)
   width = style.WIDTH - _LEFT - _RIGHT - _BETWEEN * (len(names) - 1)
   width /= max(len(names), 1)
+  columns: dict[str, mpl_axes.Axes] = {}
   for i, (kind, label, quantity) in enumerate(rows):
     shared: mpl_axes.Axes | None = None
     bottom = foot + (len(rows) - 1 - i) * (_ROW + _GAP)
@@ -47,13 +48,15 @@ def draw(heading: str, lines: Sequence[Line]) -> mpl_figure.Figure:
       scale = (style.WIDTH, height, style.WIDTH, height)
       axes = figure.add_axes(
           tuple(x / y for x, y in zip(place, scale)),  # type: ignore[arg-type]
+          sharex=columns.get(name),
           sharey=shared,
       )
       shared = shared or axes
+      columns.setdefault(name, axes)
       found = [x for x in own if (x.kind, x.name) == (kind, name)]
       _panel(axes, found, quantity, _counts(own))
       if i == 0:
-        axes.set_title(name, loc="left")
+        axes.set_title(name.replace(".", "\n"), loc="left")
       if j == 0:
         axes.set_ylabel(f"{kind}\n{label}")
       axes.tick_params(labelleft=j == 0, labelbottom=i == len(rows) - 1)
