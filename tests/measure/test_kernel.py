@@ -118,7 +118,8 @@ def test_a_plan_has_the_key_and_operations_that_are_measured(make):
 def test_the_closed_form_stands_beside_what_was_counted(make):
   def cost(form, *, pass_, batch, length, heads, width, value_width, **rest):
     assert (form, pass_) == ("parallel", "forward")
-    assert set(rest) == {"causal", "chunk", "dtype"}
+    assert set(rest) == {"causal", "chunk", "dtype", "platform"}
+    assert rest["platform"] == "cpu"
     products = 2 * batch * heads * length**2 * (width + value_width)
     return naive.Cost(products, 10**9)
 
