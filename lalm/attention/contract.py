@@ -55,7 +55,7 @@ def form(fn: Form) -> Form:
   # Under this name a form's chunks are in the table of `tuning`, if any are.
   tuned_as = f"{fn.__module__.rpartition('.')[2]}.{fn.__name__}"
   compiled = jax.jit(fn, static_argnames=static)
-  tuned = tuning.form(fn, compiled, tuned_as, static)
+  tuned = tuning.form(compiled, tuned_as, static)
 
   @functools.wraps(fn)
   def call(q: Any, k: Any, v: Any, **keywords: Any) -> Any:

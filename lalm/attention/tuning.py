@@ -8,6 +8,7 @@ length is that of another.
 """
 
 from collections.abc import Callable, Mapping
+import contextlib
 import functools
 import json
 import math
@@ -15,11 +16,13 @@ import pathlib
 from typing import Any
 
 import jax
-from jax import lax
 
 TABLE = pathlib.Path(__file__).with_name("tuning.json")
 # Names of XLA's platforms for which a program may have sizes of its own.
 PLATFORMS = ("cpu", "cuda", "tpu")
+
+# Of the platform that programs are made for; part of what JAX caches them by.
+_programs = jax.make_user_context(None)
 
 Widths = Mapping[int, int]  # width -> tokens a chunk
 
@@ -62,57 +65,70 @@ def fitted(size: int, writes: int | None, window: int | None) -> int:
   return max(1, min(size // (writes or 1), window or size))
 
 
-def sizes(form: str, dtype: Any, width: int) -> dict[str, int]:
-  """Returns platform -> tokens a chunk, of platforms that are in the table."""
-  found = {p: size(form, p, dtype.itemsize, width) for p in PLATFORMS}
-  return {platform: chunk for platform, chunk in found.items() if chunk}
-
-
 def form(
-    fn: Callable[..., Any],
-    compiled: Callable[..., Any],
-    name: str,
-    static: tuple[str, ...],
+    compiled: Callable[..., Any], name: str, static: tuple[str, ...]
 ) -> Callable[..., Any]:
   """Returns a form that takes its chunks from the table where none is given.
 
-  In a program the platform is known when it is lowered: each that the table
-  knows has a branch, of which one is left. Outside of programs it is that of
-  the arrays; a branch would cost a gradient the others' empty residuals there.
+  They are those of the platform that holds the arrays; in a program, whose
+  arrays are nowhere yet, of the one that `lowered_for` names, or JAX's default.
+  A branch for each platform would be traced as often as there are platforms.
 
   Args:
-    fn: the form.
-    compiled: the same under `jax.jit`.
+    compiled: the form under `jax.jit`.
     name: of the form in the table.
     static: its static keywords.
   """
   if "chunk" not in static:
     return compiled
-  staged = _staged(fn, name, static)
 
   def call(q: Any, k: Any, v: Any, **keywords: Any) -> Any:
     plain = keywords.get("chunk") is None and keywords.get("causal", True)
     if not plain or not getattr(q, "ndim", 0):
       return compiled(q, k, v, **keywords)
-    platform = _platform(q)
-    if platform is None:
-      return staged(q, k, v, **keywords)
-    chunk = sizes(name, q.dtype, q.shape[-1]).get(platform)
+    chunk = size(name, _platform(q), q.dtype.itemsize, q.shape[-1])
     return compiled(q, k, v, **_sized(keywords, q, k, chunk))
 
   return call
 
 
-def _platform(x: Any) -> str | None:
-  """The platform that holds an array; None in a program yet to be lowered.
+def lowered_for(platform: str) -> contextlib.AbstractContextManager:
+  """Returns a context in which programs are made for a platform not at hand.
+
+  With `jax.export`, or a compiler for a machine that is not here.
+
+  Raises:
+    ValueError: not one of `PLATFORMS`.
+  """
+  if platform not in PLATFORMS:
+    known = ", ".join(PLATFORMS)
+    raise ValueError(f"platform: expected one of {known}; got {platform!r}")
+  return _programs(platform)
+
+
+def assumed() -> str:
+  """Returns the platform that programs are made for, as in `PLATFORMS`."""
+  if _programs.value is not None:
+    return _programs.value
+  device = jax.config.values["jax_default_device"]  # or its platform, or None
+  return _named(getattr(device, "platform", device) or jax.default_backend())
+
+
+def _platform(x: Any) -> str:
+  """The platform that holds an array, or that programs are made for.
 
   Derivatives taken outside of any program have the array behind their tracers.
   """
   while isinstance(x, jax.core.Tracer):
     x = getattr(x, "primal", getattr(x, "val", None))
   if not isinstance(x, jax.Array):
-    return None
+    return assumed()
   (platform,) = {device.platform for device in x.devices()}
+  return _named(platform)
+
+
+def _named(platform: str) -> str:
+  """A platform as in `PLATFORMS`; a GPU of any maker has the sizes of CUDA."""
   return "cuda" if platform == "gpu" else platform
 
 
@@ -125,28 +141,3 @@ def _sized(
   several = getattr(k, "ndim", 0) == q.ndim + 1  # keys of a token
   writes = k.shape[2] if several else None
   return {**keywords, "chunk": fitted(chunk, writes, keywords.get("window"))}
-
-
-def _staged(
-    fn: Callable[..., Any], name: str, static: tuple[str, ...]
-) -> Callable[..., Any]:
-  """Returns `fn` for programs, with a branch for each platform in the table."""
-
-  @functools.partial(jax.jit, static_argnames=static)
-  @functools.wraps(fn)
-  def call(q: Any, k: Any, v: Any, **keywords: Any) -> Any:
-    found = sizes(name, q.dtype, q.shape[-1])
-    if not found:
-      return fn(q, k, v, **keywords)
-    fixed = {n: keywords.pop(n) for n in static if n in keywords}
-
-    def of(chunk: int | None) -> Callable[..., Any]:
-      given = _sized(fixed, q, k, chunk)
-      return lambda q, k, v, rest: fn(q, k, v, **rest, **given)
-
-    branches = {platform: of(chunk) for platform, chunk in found.items()}
-    return lax.platform_dependent(
-        q, k, v, keywords, default=of(None), **branches
-    )
-
-  return call

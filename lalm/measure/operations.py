@@ -25,6 +25,8 @@ import jax
 from jax.extend import core
 from jax.interpreters import partial_eval
 
+from lalm.attention import tuning
+
 # They move, name or convert values: no arithmetic worth counting.
 _FREE = frozenset("""
   bitcast_convert_type broadcast_in_dim concatenate convert_element_type copy
@@ -93,8 +95,7 @@ def count(
 def count_jaxpr(closed: Any, *, platform: str | None = None) -> Operations:
   """Counts the operations of a closed jaxpr, as `count` does."""
   if platform is None:
-    platform = jax.default_backend()
-    platform = "cuda" if platform == "gpu" else platform
+    platform = tuning.assumed()
   jaxpr = _open(closed)
   jaxpr, used = partial_eval.dce_jaxpr(jaxpr, [True] * len(jaxpr.outvars))
   del used  # the inputs still needed; their number does not matter here

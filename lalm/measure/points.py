@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lalm.attention import tuning
 from lalm.data import text
 
 _SIZES = ("batch", "length", "heads", "width", "value_width")
@@ -135,13 +136,10 @@ def cost(point: Point, mechanism: Any, platform: str | None = None) -> Any:
   """
   if mechanism.cost is None:
     return None
-  if platform is None:
-    here = jax.default_backend()
-    platform = "cuda" if here == "gpu" else here
   names = "batch length heads width value_width causal chunk dtype".split()
   return mechanism.cost(
       point["form"],
       pass_=point["pass"],
-      platform=platform,
+      platform=platform or tuning.assumed(),
       **{name: point[name] for name in names},
   )

@@ -1,10 +1,9 @@
-"""Chunks come from a table by platform, dtype and width, at lowering."""
+"""Chunks come from a table by platform, dtype and width."""
 
 import json
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
 
 from lalm.attention import catalogue
@@ -51,7 +50,6 @@ def test_the_nearest_width_of_the_platform_and_dtype_counts(table):
   assert size(4, 512) == size(8, 64) == 5
   assert tuning.size("f.g", "cuda", 4, 64) is None
   assert tuning.size("f.h", "tpu", 4, 64) is None
-  assert tuning.sizes("f.g", np.dtype("float32"), 64) == {"tpu": 5}
 
 
 @pytest.mark.parametrize("staged", [False, True])
@@ -89,12 +87,34 @@ def test_gradients_outside_of_programs_take_it_too(table):
 
 
 @pytest.mark.parametrize("derived", [False, True])
-def test_no_branch_of_another_platform_is_left_in_a_program(table, derived):
-  table("linear.chunkwise", {("tpu", False): {8: 20}})
-  call = lambda *x: linear.chunkwise(*x).out.sum()
-  program = jax.jit(jax.grad(call) if derived else call).lower(*_inputs())
-  assert "stablehlo.case" in program.as_text()
-  assert "conditional" not in program.compile().as_text()
+def test_a_program_is_of_the_platform_it_is_made_for(table, derived):
+  q, k, v = _inputs()
+
+  def program(chunk=None):
+    call = lambda q: linear.chunkwise(q, k, v, chunk=chunk).out.sum()
+    return jax.jit(jax.grad(call) if derived else call)
+
+  text = lambda made: made.lower(q).as_text()
+  untuned = text(program())
+  table("linear.chunkwise", {("cpu", False): {8: 5}, ("tpu", False): {8: 7}})
+  asked = program()  # what JAX keeps of it is of the platform it was made for
+  here = text(asked)
+  with tuning.lowered_for("tpu"):
+    there = text(asked)
+  with tuning.lowered_for("cuda"):
+    neither = text(asked)
+  assert [here, there] == [text(program(5)), text(program(7))]
+  assert neither == untuned and len({here, there, neither}) == 3
+
+
+def test_a_default_device_decides_what_programs_are_made_for():
+  assert tuning.assumed() == "cpu"
+  with jax.default_device(jax.devices()[0]):
+    assert tuning.assumed() == "cpu"
+  with tuning.lowered_for("tpu"):
+    assert tuning.assumed() == "tpu"
+  with pytest.raises(ValueError, match="cpu, cuda, tpu; got 'gpu'"):
+    tuning.lowered_for("gpu")
 
 
 @pytest.mark.parametrize(("name", "form"), _CHUNKED)
@@ -108,9 +128,11 @@ def test_closed_forms_are_of_the_chunks_of_their_platform(
   point = dict(sizes, mechanism=name, form=form, batch=1, dtype="float32")
   point |= {"pass": pass_, "causal": True, "chunk": None, "seed": 0}
   program = points.program(point, entry)
-  jaxpr = program.function.trace(*program.arguments).jaxpr
   for platform in ("cpu", "cuda", "tpu"):
-    counted = operations.count_jaxpr(jaxpr, platform=platform).products
+    with tuning.lowered_for(platform):
+      jaxpr = program.function.trace(*program.arguments).jaxpr
+      counted = operations.count_jaxpr(jaxpr).products
+      assert counted == points.cost(point, entry).products
     assert counted == points.cost(point, entry, platform).products
   told = entry.cost(form, pass_=pass_, chunk=24, **sizes)
   several = entry.cost(form, pass_=pass_, platform="tpu", **sizes)

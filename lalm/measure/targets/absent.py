@@ -137,7 +137,7 @@ class Target:
     ]
     specs += [tokens] * program.backward  # the cotangent
     arguments = costs.placed(program.arguments, mesh, specs)
-    return costs.lower(program.function, arguments), way
+    return costs.lower(program.function, arguments, self._machine.name), way
 
   def _key(self, point: kernel.Point, lowered: costs.Lowered) -> str:
     """Of the program, of its compiler, and of what reads its costs."""

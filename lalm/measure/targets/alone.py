@@ -31,7 +31,8 @@ class Target(absent.Target):
         point, self._present.find(point["mechanism"])
     )
     arguments = costs.placed(program.arguments, first)
-    return costs.lower(program.function, arguments), absent.ONE
+    name = self._machine.name
+    return costs.lower(program.function, arguments, name), absent.ONE
 
   def _cost(self, point: kernel.Point, mechanism: Any) -> Any:
     return self._present._cost(point, mechanism)

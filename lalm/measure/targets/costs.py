@@ -19,6 +19,7 @@ from jax.interpreters import partial_eval
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec
 
+from lalm.attention import tuning
 from lalm.measure import operations
 from lalm.measure.targets import hardware
 from lalm.measure.targets import hlo
@@ -110,24 +111,26 @@ def of(
     )
   mesh = topology.mesh(target, AXIS)
   given = placed(arguments, mesh, specs)
-  made = lower(function, given)
+  made = lower(function, given, target)
   if not _reads(made.jaxpr):  # or it is compiled for this machine
     everywhere = NamedSharding(mesh, PartitionSpec())
-    made = lower(jax.jit(function, out_shardings=everywhere), given)
+    made = lower(jax.jit(function, out_shardings=everywhere), given, target)
   return read(made, target)
 
 
-def lower(function: Any, arguments: Sequence[Any]) -> Lowered:
+def lower(function: Any, arguments: Sequence[Any], target: str) -> Lowered:
   """Returns a function lowered for the devices its arguments are on.
 
   Args:
     function: jittable, or under `jax.jit` already.
     arguments: as `placed` returns them.
+    target: name of the machine that has the devices.
   """
   jitted = function if hasattr(function, "trace") else jax.jit(function)
   start = time.perf_counter()
-  traced = jitted.trace(*arguments)
-  made = traced.lower()
+  with tuning.lowered_for(hardware.get(target).chip.platform):
+    traced = jitted.trace(*arguments)
+    made = traced.lower()
   return Lowered(made, traced.jaxpr, time.perf_counter() - start)
 
 
