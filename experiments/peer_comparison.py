@@ -3,8 +3,9 @@
   python3 -m experiments.peer_comparison [--config=FILE]
       [--config.FIELD=VALUE] [--out=DIR] [--worker=i/n] [--dry_run] [--help]
 
-Mechanisms are the works, forms the libraries that import (`lalm`, `torch`,
-`jax.nn`, `jla`, `fla`); `configs/gated_peers.py` has the families with gates.
+Mechanisms are the works, forms the libraries that can compute here (`lalm`,
+`torch`, `jax.nn`, `cudnn`, `jla`, `fla`); `configs/gated_peers.py` has the
+families with gates.
 Writes DIR/<device>/: config.json, environment.json,
 records.jsonl, table.md. With `--config.causal=False` and the same DIR the table
 gains the full forms.

@@ -17,17 +17,10 @@ _AFRESH = ("peak_bytes_in_use", "ru_maxrss")  # see lalm.measure.memory
 
 
 class Reading(NamedTuple):
-  """What came of a point: its peak, or the failure of asking for it.
-
-  Attributes:
-    position: which point.
-    peak: `bytes` and `method`; None where the point has failed.
-    failure: its `status` and `reason`, else empty.
-  """
+  """The peak of a point: `bytes` and `method`, and its position."""
 
   position: int
-  peak: Mapping[str, Any] | None
-  failure: Mapping[str, Any]
+  peak: Mapping[str, Any]
 
 
 def needed(environment: Mapping[str, Any]) -> bool:
@@ -41,9 +34,10 @@ def read(
     plans: Sequence[Plan],
     wanted: Callable[[int], bool],
 ) -> Generator[Reading, None, None]:
-  """Yields the peak of each point, or that it has failed.
+  """Yields the peaks of points.
 
-  A point whose peak no process can tell is passed over.
+  One that no process can tell is passed over, as is a point that fails: what
+  becomes of it is told by the process that measures it.
 
   Args:
     job: as it will be measured; asked is `PEAK` of its target's module.
@@ -63,12 +57,13 @@ def read(
     answers = conversation.converse(asked, left, wanted)
     with contextlib.closing(answers):
       for answer in answers:
-        if "status" in answer.fields:
-          yield Reading(answer.position, None, answer.fields)
-        elif answer.fields.get("bytes") is None:
+        found = answer.fields
+        if "status" in found or found.get("method") is None:
+          continue
+        if found.get("bytes") is None:
           again.append(answer.position)
         else:
-          yield Reading(answer.position, answer.fields, {})
+          yield Reading(answer.position, found)
     if len(again) == len(left):
       return
     left = again

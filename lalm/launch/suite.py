@@ -58,6 +58,7 @@ def run(
     deadline: float,
     say: Callable[[str], None],
     root: pathlib.Path,
+    ended: Callable[[], None] = lambda: None,
 ) -> list[Outcome]:
   """Runs stages in order, as long as there is time.
 
@@ -67,6 +68,7 @@ def run(
     deadline: on the monotonic clock; all have ended by then.
     say: told of every stage in a line.
     root: where `python -m experiments.NAME` finds its module.
+    ended: called after each stage.
   """
   outcomes = []
   for stage in stages:
@@ -83,6 +85,7 @@ def run(
     seconds = time.monotonic() - start
     say(f"{name}: exit status {status} after {seconds:.0f} s")
     outcomes.append(Outcome(stage, status, seconds))
+    ended()
   return outcomes
 
 
@@ -124,11 +127,19 @@ def _environment(workers: int) -> Mapping[str, str]:
 
 def _wait(processes: Sequence[subprocess.Popen], deadline: float) -> int:
   """The worst exit status; that of SIGTERM where some had to be ended."""
+  ended = 128 + signal.SIGTERM
   while any(process.poll() is None for process in processes):
     if time.monotonic() >= deadline:
-      return 128 + signal.SIGTERM
+      break
     time.sleep(_PERIOD)
-  return max(abs(process.returncode) for process in processes)
+  codes = [process.poll() for process in processes]
+  statuses = [ended if code is None else _status(code) for code in codes]
+  return max(statuses, key=lambda status: (status not in (0, ended), status))
+
+
+def _status(code: int) -> int:
+  """An exit status as a shell has it: 128 + n after signal n."""
+  return code if code >= 0 else 128 - code
 
 
 def archive(out: pathlib.Path, path: pathlib.Path, names: set[str]) -> int:
@@ -150,7 +161,8 @@ def archive(out: pathlib.Path, path: pathlib.Path, names: set[str]) -> int:
   content = io.BytesIO()
   with tarfile.open(fileobj=content, mode="w:gz") as packed:
     for file in files:
-      packed.add(file, arcname=str(file.relative_to(out)))
+      with contextlib.suppress(FileNotFoundError):  # a process tidies up
+        packed.add(file, arcname=str(file.relative_to(out)))
   path.parent.mkdir(parents=True, exist_ok=True)
   partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
   partial.write_bytes(content.getvalue())

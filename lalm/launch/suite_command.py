@@ -80,14 +80,18 @@ def _run(request: _Request, root: pathlib.Path, started: float) -> int:
   if device == "tpu":  # which one process holds at a time
     stages = tuple(stage._replace(workers=1) for stage in stages)
   deadline = started + request.budget
-  outcomes: list[suite.Outcome] = []
-  try:
-    outcomes += suite.run(stages, request.out, deadline, _say, root)
-  finally:
+
+  def pack() -> None:
     if request.archive is not None:
       names = {stage.experiment for stage in stages}
       count = suite.archive(request.out, request.archive, names)
       _say(f"{count} files in {request.archive}")
+
+  outcomes: list[suite.Outcome] = []
+  try:  # after each stage, for what ends this process may not let it pack
+    outcomes += suite.run(stages, request.out, deadline, _say, root, pack)
+  finally:
+    pack()
   _say(f"{time.monotonic() - started:.0f} s of {request.budget:.0f} s")
   return int(any(outcome.failed for outcome in outcomes))
 

@@ -27,7 +27,8 @@ from lalm.launch.schema import Settings
 
 SCHEMA = 1  # version of a record's fields
 # The replicate without a cache. The first fills it, so that compiling is timed
-# by two workers and the others need not compile.
+# by two workers and the others need not compile; where peaks are read apart,
+# that fills it, and one worker times compiling.
 _FILLING, _UNCACHED = 0, 1
 # Points whose peaks are read before they are timed: what is interrupted loses
 # no more than these.
@@ -230,7 +231,8 @@ class Supervisor:
       together = _TOGETHER if apart else len(order)
       for start in range(0, len(order), together):
         group = order[start : start + together]
-        group = self._read_peaks(replicate, group) if apart else group
+        if apart:
+          self._read_peaks(replicate, group)
         self._measure(replicate, group, ready)
     for index, decision in enumerate(decisions):
       if index in todo:
@@ -240,9 +242,9 @@ class Supervisor:
         status, reason = decision
         self._add(index, replicate, {"status": status, "reason": reason})
 
-  def _read_peaks(self, replicate: int, todo: Sequence[int]) -> list[int]:
-    """Has peaks read by processes of their own; the points that are left."""
-    left, job = list(todo), self._job(replicate, todo)
+  def _read_peaks(self, replicate: int, todo: Sequence[int]) -> None:
+    """Has peaks read by processes of their own."""
+    job = self._job(replicate, todo)
 
     def wanted(index: int) -> bool:
       return not self.failures.blocked(index, replicate)
@@ -250,13 +252,8 @@ class Supervisor:
     readings = peaks.read(job, todo, self._plans, wanted)
     with contextlib.suppress(conversation.Spent):
       with contextlib.closing(readings):
-        for index, peak, failure in readings:
-          if peak is None:
-            left.remove(index)
-            self._add(index, replicate, failure)
-          else:
-            self._peaks.append((self._plans[index].point, peak))
-    return left
+        for index, peak in readings:
+          self._peaks.append((self._plans[index].point, peak))
 
   def _measure(
       self,

@@ -13,7 +13,6 @@ import dataclasses
 from typing import Any, Mapping, NamedTuple, Sequence
 
 import jax
-from jax import lax
 import jax.numpy as jnp
 import numpy as np
 
@@ -151,14 +150,22 @@ class Target(kernel.Target):
       record: dict[str, Any],
   ) -> kernel.Compiled:
     inputs = points.inputs(point, mechanism)
-    arrays = [jax.device_put(array) for array in inputs]
+    given: Sequence[np.ndarray] = inputs
+    step = point["pass"] == "step"
+    if step:
+      given = _cut(mechanism, inputs, point, last=True)
+    arrays = [jax.device_put(array) for array in given]
     run: Any = lambda: compiled(*arrays)
-    if point["pass"] == "step":
-      state = _before(mechanism, arrays, point)
-      arrays = _cut(mechanism, arrays, point, last=True)
-      run = _Decoder(compiled, state, arrays)
+    if step:
+      run = _Decoder(compiled, self._state(mechanism, inputs, point), arrays)
     jax.block_until_ready(arrays)
     return kernel.Compiled(program, compiled, inputs, arrays, record, run)
+
+  def _state(
+      self, mechanism: Any, inputs: Sequence[np.ndarray], point: kernel.Point
+  ) -> Any:
+    """The state that the steps begin from."""
+    return _before(mechanism, inputs, point)
 
   def _gate(
       self,
@@ -178,6 +185,16 @@ class Target(kernel.Target):
         layouts=mechanism.layouts,
         rows=np.arange(length - out.shape[1], length),
     )
+
+
+class Blank(Target):
+  """Steps from a state of nothing: a prefill would take more than they do."""
+
+  def _state(
+      self, mechanism: Any, inputs: Sequence[np.ndarray], point: kernel.Point
+  ) -> Any:
+    del inputs
+    return _blank(mechanism, point)
 
 
 def _over(value: Any, tokens: int) -> Any:
@@ -230,7 +247,7 @@ def _prefill(mechanism: catalogue.Mechanism) -> Any:
 
 def _before(
     mechanism: catalogue.Mechanism,
-    arrays: Sequence[jax.Array],
+    arrays: Sequence[np.ndarray],
     point: kernel.Point,
 ) -> Any:
   """The state that the steps begin from, with room for them."""
@@ -265,17 +282,15 @@ def _shapes(
 
 def _cut(
     mechanism: catalogue.Mechanism,
-    arrays: Sequence[jax.Array],
+    arrays: Sequence[Any],
     point: kernel.Point,
     last: bool,
-) -> list[jax.Array]:
+) -> list[Any]:
   """The arrays of the tokens that are scanned, or of those before."""
   first = point["length"] - _tokens(point)
-  start, stop = (first, point["length"]) if last else (0, first)
+  cut = slice(first, None) if last else slice(first)
   return [
-      lax.slice_in_dim(x, start, stop, axis=layout.index("T"))
-      if "T" in layout
-      else x
+      x[(slice(None),) * layout.index("T") + (cut,)] if "T" in layout else x
       for x, layout in zip(arrays, mechanism.layouts.values())
   ]
 
@@ -294,4 +309,4 @@ def _size(mechanism: catalogue.Mechanism, point: kernel.Point) -> int:
 
 
 TARGET = Target()
-PEAK = kernel.Peak(TARGET)
+PEAK = kernel.Peak(Blank())

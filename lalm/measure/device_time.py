@@ -18,6 +18,8 @@ from typing import Any
 
 import jax
 
+from lalm.measure import worker
+
 _FEWEST, _MOST = 3, 30  # calls in a profile
 _DEVICE = re.compile(r"/device:(GPU|TPU):(\d+)$")
 _LINE = {"GPU": re.compile(r"Stream #"), "TPU": re.compile(r"XLA Modules$")}
@@ -37,20 +39,28 @@ def measure(
 
   Returns:
     `seconds` of a call, mean of so many `calls`; None and a `reason` where the
-    profile has nothing of a device.
+    profile has nothing of a device, or there is none.
   """
   calls = min(max(int(budget / max(expected, 1e-9)), _FEWEST), _MOST)
+  reason = "the profile has no line of a GPU's or TPU's work"
+  try:
+    seconds = _profile(call, calls)
+  except Exception as error:  # the wall clock's seconds are there already
+    seconds, reason = 0.0, worker.reason_of(error)
+  if not seconds:
+    return {"seconds": None, "calls": calls, "reason": reason}
+  return {"seconds": seconds / calls, "calls": calls, "reason": ""}
+
+
+def _profile(call: Callable[[], Any], calls: int) -> float:
+  """Seconds in which a device worked at so many calls; 0 without a line."""
   with tempfile.TemporaryDirectory() as folder:
     with jax.profiler.trace(folder):
       for _ in range(calls):
         jax.block_until_ready(call())
     files = list(pathlib.Path(folder).rglob("*.xplane.pb"))
     profiles = [jax.profiler.ProfileData.from_file(str(f)) for f in files]
-    seconds = sum(map(busy, profiles))
-  if not seconds:
-    reason = "the profile has no line of a GPU's or TPU's work"
-    return {"seconds": None, "calls": calls, "reason": reason}
-  return {"seconds": seconds / calls, "calls": calls, "reason": ""}
+    return sum(map(busy, profiles))
 
 
 def busy(profile: Any) -> float:

@@ -6,6 +6,7 @@
                      has taken more before
   ru_maxrss          elsewhere: high-water mark of a fresh process, a lower
                      bound where compiling has taken more than the call
+  unknown            an accelerator whose allocator keeps no mark
 
 The compiler's figures and the closed form stand beside what was measured; they
 are flagged where they disagree. They do: fused custom calls hide their scratch
@@ -81,9 +82,11 @@ def _thresholds(mapping: int, trim: int) -> None:
 
 def method() -> str:
   """How peaks are measured on the default device of this process."""
-  stats = jax.devices()[0].memory_stats() or {}
-  if "peak_bytes_in_use" in stats:
+  device = jax.devices()[0]
+  if "peak_bytes_in_use" in (device.memory_stats() or {}):
     return "peak_bytes_in_use"
+  if device.platform != "cpu":  # the host's marks say nothing of its memory
+    return "unknown"
   return "VmHWM" if _resettable() else "ru_maxrss"
 
 

@@ -14,7 +14,7 @@ from lalm.scaling import reading
 
 EXPERIMENT = "peer_comparison"
 OURS = "lalm"
-MISSING = "missing: not installed"
+MISSING = "missing: needs "  # and what
 Record = Mapping[str, Any]
 _SWEPT = ("mechanism", "form", "pass", "length", "causal", "chunk")
 Place = tuple[str, bool, str, int]  # work, causal, pass, length
@@ -54,14 +54,14 @@ class Ratio(NamedTuple):
 def tables(
     records: Iterable[Record],
     environment: Mapping[str, Any],
-    missing: Mapping[str, Iterable[str]],
+    missing: Mapping[str, Mapping[str, str]],
 ) -> str:
   """Returns all tables as Markdown: those of the newest setting first.
 
   Args:
     records: of one device's folder; those of other experiments are left out.
     environment: of that folder.
-    missing: work -> libraries that do not import here.
+    missing: work -> libraries that cannot compute here -> what they need.
   """
   return "\n".join(
       markdown(ratios(own, missing), heading(own, environment))
@@ -70,13 +70,13 @@ def tables(
 
 
 def ratios(
-    records: Iterable[Record], missing: Mapping[str, Iterable[str]]
+    records: Iterable[Record], missing: Mapping[str, Mapping[str, str]]
 ) -> list[Ratio]:
   """Returns a line for each point and each other library.
 
   Args:
     records: of one setting on one device.
-    missing: work -> libraries that do not import here.
+    missing: work -> libraries that cannot compute here -> what they need.
   """
   members: dict[Place, dict[str, list[Record]]] = {}
   for record in records:
@@ -91,9 +91,9 @@ def ratios(
     for library, own in libraries.items():
       if library != OURS:
         lines.append(_line(place, library, found, medians.trouble(own)))
-    for library in missing.get(place[0], ()):
+    for library, needs in missing.get(place[0], {}).items():
       if library not in found:
-        lines.append(_line(place, library, found, MISSING))
+        lines.append(_line(place, library, found, MISSING + needs))
   order = lambda line: (line.work, line.library, line.causal, line.pass_)
   return sorted(lines, key=lambda line: (*order(line), line.length))
 
@@ -142,8 +142,9 @@ def markdown(lines: Iterable[Ratio], heading: str) -> str:
   for (work, library, pass_), found in curves.items():
     at = [found.get(length) for length in lengths]
     first = next(iter(found.values()))
-    if first.remark == MISSING:
-      shares.append([work, library, pass_, MISSING, *[""] * (len(lengths) - 1)])
+    if first.remark.startswith(MISSING):
+      blank = [""] * (len(lengths) - 1)
+      shares.append([work, library, pass_, first.remark, *blank])
     else:
       shares.append([work, library, pass_, *map(_share, at)])
       times[work, library, pass_] = [_seconds(x and x.theirs) for x in at]
@@ -183,7 +184,7 @@ def _notes(
   notes = []
   for curve, found in curves.items():
     empty = [x for x in found.values() if x.ratio is None]
-    if empty and empty[0].remark != MISSING:
+    if empty and not empty[0].remark.startswith(MISSING):
       at = ", ".join(f"{line.length:,}" for line in empty)
       notes.append(f"- {', '.join(curve)} at {at}: {empty[0].remark}")
   return notes

@@ -41,6 +41,8 @@ FORMS = {
     "loglinear": "hierarchical.chunkwise",
     "lsh": "local.chunkwise",
 }
+# Other dtypes have the sizes of the one with as many bits, or the most.
+_DTYPES = ("bfloat16", "float32")
 _PLATFORMS = {"gpu": "cuda"}  # a backend of JAX -> as XLA calls it
 # Share of its time that a longer chunk must gain over a shorter one: programs
 # of long chunks take several times as long to compile.
@@ -78,7 +80,7 @@ def choices(records: Iterable[Record]) -> list[Choice]:
     point = record["point"]
     form = FORMS.get(point["mechanism"])
     device = str(record.get("device"))
-    if form is None or not point.get("chunk"):
+    if form is None or not point.get("chunk") or point["dtype"] not in _DTYPES:
       continue
     platform = _PLATFORMS.get(device, device)
     whose = (form, platform, point["dtype"], point["width"])
@@ -123,15 +125,17 @@ def _choice(
     curves: Mapping[tuple, Mapping[int, float]],
 ) -> Choice | None:
   """The shortest chunk that no other is clearly faster than."""
-  known = set.intersection(
-      *({c for c, s in t.items() if s == s} for t in curves.values())
-  )
+  timed = [
+      {c: s for c, s in times.items() if s == s} for times in curves.values()
+  ]
+  timed = [times for times in timed if times]  # a curve may have none at all
+  known = set.intersection(*map(set, timed)) if timed else set()
   if not known:
     return None
   logs = {
       chunk: statistics.fmean(
           math.log(times[chunk] / min(times[c] for c in known))
-          for times in curves.values()
+          for times in timed
       )
       for chunk in sorted(known)
   }

@@ -7,10 +7,12 @@ import signal
 import subprocess
 import sys
 import tarfile
+import types
 
 import pytest
 
 from experiments import device_suite
+from lalm.launch import suite
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _SMALL = "--config=tests/experiments/small/suite.py"
@@ -92,6 +94,40 @@ def test_a_signal_ends_the_stage_and_packs_what_there_is(tmp_path):
   assert process.returncode == 128 + signal.SIGTERM
   assert said.startswith("device_suite: correctness (correctness)")
   assert "SIGTERM; what is recorded stays" in rest and archive.exists()
+
+
+def test_what_stages_have_measured_is_packed_before_the_end(tmp_path):
+  archive = tmp_path / "all.tar.gz"
+  with subprocess.Popen(
+      [sys.executable, "-m", "experiments.device_suite", _SMALL]
+      + [f"--out={tmp_path / 'out'}", f"--archive={archive}"],
+      cwd=_ROOT,
+      stderr=subprocess.PIPE,
+      text=True,
+  ) as process:
+    while "files in" not in process.stderr.readline():
+      pass
+    assert set(_records(archive)) == {"correctness"}
+    process.send_signal(signal.SIGTERM)
+    process.stderr.read()
+
+
+@pytest.mark.parametrize(
+    ("codes", "expected"),
+    [
+        ((0, 0), 0),
+        ((0, -15), 143),
+        ((1, -15), 1),
+        ((143, -9), 137),
+        ((2, 0), 2),
+        ((1, None), 1),
+    ],
+)
+def test_the_worst_status_of_processes_is_the_stages(codes, expected):
+  done = [
+      types.SimpleNamespace(returncode=c, poll=lambda c=c: c) for c in codes
+  ]
+  assert suite._wait(done, 0.0) == expected
 
 
 def test_another_device_is_refused(tmp_path):

@@ -53,7 +53,9 @@ def test_the_worker_that_times_first_is_told_every_peak(apart, sweep, measured):
     assert told == {n: {"bytes": n << 20, "method": "stub"} for n in expected}
 
 
-def test_a_point_that_has_no_room_is_not_timed(apart, sweep, records, measured):
+def test_a_point_whose_peak_cannot_be_read_is_measured_all_the_same(
+    apart, sweep, records, measured
+):
   assert sweep("--config.mechanisms=exhausted").status == 1
   first = {
       r["point"]["length"]: r["status"]
@@ -64,7 +66,7 @@ def test_a_point_that_has_no_room_is_not_timed(apart, sweep, records, measured):
       16: "ok", 32: "ok", 64: "out_of_memory", 128: "out_of_memory",
   }  # fmt: skip
   timed = [e for e in measured() if "peak" not in e and e["replicate"] == 0]
-  assert {entry["length"] for entry in timed} == {16, 32}
+  assert {16, 32} < {entry["length"] for entry in timed}
 
 
 def test_where_the_mark_can_be_reset_nothing_is_read_apart(sweep, measured):

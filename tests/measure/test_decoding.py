@@ -110,6 +110,22 @@ def test_what_is_recorded_is_of_one_token(monkeypatch):
   assert prefill["memory"]["peak_bytes"] == 1000
 
 
+@pytest.mark.parametrize("mechanism", ["softmax", "linear"])
+def test_where_peaks_are_read_apart_no_prefill_comes_before(
+    mechanism, monkeypatch
+):
+  filled = []
+  before = decoding._before
+  monkeypatch.setattr(
+      decoding, "_before", lambda *given: filled.append(1) or before(*given)
+  )
+  point = {**_POINT, "mechanism": mechanism}
+  found = decoding.PEAK.measure(point, 0, _SETTINGS)
+  assert found["bytes"] is not None and not filled
+  decoding.TARGET.measure(point, 0, _SETTINGS)
+  assert filled
+
+
 def test_a_plan_knows_that_a_call_is_of_several_tokens():
   plan = lambda **fields: decoding.Target().plan({**_POINT, **fields}, {})
   one, prefill = plan(tokens=1), plan(**{"pass": "prefill"})

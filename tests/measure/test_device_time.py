@@ -36,6 +36,16 @@ def test_streams_that_work_at_once_count_once():
   assert _busy(plane) == pytest.approx(200e-9)
 
 
+def test_a_profiler_that_fails_costs_its_own_seconds_only(monkeypatch):
+  def fail(*_):
+    raise RuntimeError("the profiler is busy")
+
+  monkeypatch.setattr(jax.profiler, "trace", fail)
+  found = device_time.measure(lambda: None, 1.0, 1.0)
+  assert found["seconds"] is None
+  assert found["reason"] == "RuntimeError: the profiler is busy"
+
+
 def test_only_what_a_device_did_counts():
   host = _plane("/host:CPU", Stream__1=[(0, 1000)])
   derived = {"Steps": [(0, 900)], "XLA Ops": [(0, 900)], "Stream__1": [(5, 7)]}

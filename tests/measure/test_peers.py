@@ -147,6 +147,13 @@ def test_families_of_other_libraries_pass_the_gate(work, library, pass_):
   assert min(record["seconds"]) > 0
 
 
+def test_no_process_is_asked_for_a_peak_of_torch(monkeypatch):
+  monkeypatch.setattr(peers.Target, "peak", lambda *_: pytest.fail("asked"))
+  point = {**_POINT, "mechanism": "softmax", "form": "torch"}
+  found = peers.PEAK.measure(point, 0, {})
+  assert found == {"bytes": None, "method": None}
+
+
 def test_an_unknown_work_is_refused():
   with pytest.raises(ValueError, match="mechanism: expected one of softmax"):
     peers.get("sofmax")

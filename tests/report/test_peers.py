@@ -74,8 +74,11 @@ def test_what_was_not_measured_says_why():
   failed = _record("torch", 0, [], "out_of_memory")
   line = _line(ours + [failed])
   assert line.ratio is None and line.remark.startswith("out_of_memory: asked")
-  absent = _line(ours, {"softmax": ["torch"], "linear": ["jla"]})
-  assert absent.library == "torch" and "missing" in absent.remark
+  absent = _line(
+      ours, {"softmax": {"torch": "torch"}, "linear": {"jla": "jla"}}
+  )
+  assert absent.library == "torch"
+  assert absent.remark == "missing: needs torch"
 
 
 def test_works_passes_and_lengths_are_lines_of_their_own_in_order():
@@ -143,12 +146,12 @@ def test_lengths_are_columns_and_a_missing_library_is_one_row_a_pass():
   ]
   records.append(_record("lalm", 0, [1.0], length=4096))
   records.append(_record("torch", 0, [2.0], length=4096))
-  lines = peers.ratios(records, {"softmax": ["jla"]})
+  lines = peers.ratios(records, {"softmax": {"jla": "a GPU"}})
   text = peers.markdown(lines, "heading").splitlines()
   assert "| work | library | pass | 1,024 | 2,048 | 4,096 |" in text
   missing = [row for row in text if "jla" in row]
   assert missing == [
-      f"| softmax, causal | jla | forward | {peers.MISSING} |  |  |"
+      "| softmax, causal | jla | forward | missing: needs a GPU |  |  |"
   ]
   row = next(row for row in text if "torch" in row)
   assert row.endswith("| 3.00 [3.00, 3.00] | 2.00 (1 worker) |")

@@ -62,6 +62,21 @@ def test_a_chunk_that_some_curve_has_no_time_of_is_none():
   assert _only(records).chunk == 32
 
 
+def test_a_mechanism_without_any_time_does_not_hinder_the_others():
+  failed = [
+      _record("gla", c, status="crashed", reason="no such tile")
+      for c in (32, 64)
+  ]
+  good = [_record("mamba2", 32, 2.0), _record("mamba2", 64, 1.0)]
+  assert _only([*failed, *good]).chunk == 64
+  assert tuning.choices(failed) == []
+
+
+def test_the_table_has_no_rows_of_dtypes_that_read_others():
+  records = [_record(chunk=c, dtype="float16") for c in (32, 64)]
+  assert tuning.choices(records) == []
+
+
 def test_mechanisms_of_a_form_choose_together_and_others_apart():
   records = [
       _record("mamba2", 32, 1.0), _record("mamba2", 64, 4.0),
