@@ -50,8 +50,9 @@ def check(mechanism: Mechanism) -> None:
   transition = mechanism.transition
   if transition not in _DIAGONAL and _RANK_ONE not in transition:
     raise ValueError(
-        "mechanism: expected one of the linear-time families, whose state goes"
-        f" through an affine map, got {mechanism.name!r}"
+        "mechanism: expected softmax, window or one of the linear-time"
+        " families, whose state goes through an affine map, got"
+        f" {mechanism.name!r}"
     )
 
 

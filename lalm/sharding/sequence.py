@@ -12,9 +12,31 @@ from lalm.attention import contract
 from lalm.attention.mechanism import Mechanism
 from lalm.sharding import affine
 from lalm.sharding import gathered_keys
+from lalm.sharding import neighbours
 from lalm.sharding import state_passing
 
 TOKENS = "tokens"  # the axis of a mesh over which a sequence is split
+
+
+# How it is split: what devices tell each other.
+GATHERED, NEIGHBOURS, PASSED = "gathered keys", "nearest keys", "passed states"
+
+
+def way(mechanism: Mechanism) -> str:
+  """Returns how a mechanism's sequence is split.
+
+  Softmax gathers all keys, a window gets those before it, linear-time families
+  pass states.
+
+  Raises:
+    ValueError: it cannot be split so.
+  """
+  if mechanism.name == "softmax":
+    return GATHERED
+  if mechanism.name == "window":
+    return NEIGHBOURS
+  affine.check(mechanism)
+  return PASSED
 
 
 def split(
@@ -24,7 +46,7 @@ def split(
 
   It is called as the form is, under `jax.jit` or not, and equals it to
   rounding: values, gradients, final state. T is a multiple of the number of
-  devices. Linear-time families pass states, softmax gathers keys.
+  devices. How it is done `way` tells.
 
   Args:
     mechanism: of the catalogue.
@@ -44,11 +66,13 @@ def split(
     known = ", ".join(mesh.shape)
     raise ValueError(f"axis: expected one of {known}, got {axis!r}")
   body: Callable[..., Any]
-  if mechanism.name == "softmax":
-    body = functools.partial(gathered_keys.of_shard, one, axis)
-  else:
-    affine.check(mechanism)
+  kind = way(mechanism)
+  if kind == PASSED:
     body = functools.partial(state_passing.of_shard, mechanism, one, axis)
+  else:
+    nearest = kind == NEIGHBOURS
+    of_shard = neighbours.of_shard if nearest else gathered_keys.of_shard
+    body = functools.partial(of_shard, one, axis)
 
   @functools.wraps(one)
   def call(q: Any, k: Any, v: Any, **keywords: Any) -> contract.Result:

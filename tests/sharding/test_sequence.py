@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 from lalm.attention import catalogue
-from lalm.sharding import affine
 from lalm.sharding import sequence
 from tests.attention import cases
 from tests.attention import subject
@@ -33,16 +32,29 @@ CASES = (
 def _splits(name):
   """Whether the mechanism's sequence can be split."""
   try:
-    affine.check(catalogue.get(name))
+    sequence.way(catalogue.get(name))
   except ValueError:
-    return name == "softmax"
+    return False
   return True
+
+
+def _full(name):
+  """Whether its full form is split too: a window's would see ahead."""
+  return name != "window" and catalogue.get(name).full
 
 
 SPLIT = tuple(name for name in catalogue.names() if _splits(name))
 WHOLE = tuple(name for name in catalogue.names() if not _splits(name))
 # One of each transition, in its fast form, is tried in the quick suite.
-QUICK = ("softmax", "linear", "mlstm", "mamba2", "gla", "gated_deltanet")
+QUICK = (
+    "softmax",
+    "window",
+    "linear",
+    "mlstm",
+    "mamba2",
+    "gla",
+    "gated_deltanet",
+)
 
 
 def _marks(name, form="", case=CASES[1]):
@@ -62,7 +74,7 @@ ROWS = [
     for name in SPLIT
     for form in catalogue.get(name).forms
     for case in CASES
-    if form != "step" and (case.causal or catalogue.get(name).full)
+    if form != "step" and (case.causal or _full(name))
 ]
 
 
@@ -88,6 +100,8 @@ def _state(name, form, case):
     return None
   before = dataclasses.replace(case, length=11, packed=False, seed=9)
   arrays, gates, _ = cases.make(name, before)
+  if name == "window":  # the size of the ring
+    gates = {**gates, "window": subject.options(name, form, case)["window"]}
   state = subject.function(name, form)(*arrays, **gates).state
   if case.packed:  # of the document that goes on
     ids = cases.make(name, case).segment_ids
@@ -138,12 +152,15 @@ def test_gradients_are_those_of_one_device(name, form, case):
       result = call(*arrays, **given)
       total = jnp.sum(result.out * weights)
       if name != "softmax":  # the last state counts too
-        total += jnp.sum(jnp.sin(result.state.S))
+        kept = result.state.values if name == "window" else result.state.S
+        total += jnp.sum(jnp.sin(kept))
       return total
 
-    floats = {} if state is None else {"S": state.S}
-    if hasattr(state, "z"):
-      floats["z"] = state.z
+    floats = {
+        name: getattr(state, name)
+        for name in ("S", "z", "keys", "values")
+        if hasattr(state, name)
+    }
     gradients = [
         jax.jit(jax.grad(functools.partial(loss, call), argnums=(0, 1, 2)))(
             arrays, named, floats
@@ -200,6 +217,27 @@ def test_decays_that_leave_nothing_make_no_nan(name):
   assert_close(state.S, expected.state.S, forward("float32", 40))
 
 
+@pytest.mark.parametrize("size", [1, 3, 5, 12, 64])
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_window_reaches_as_many_devices_as_it_needs(size, packed):
+  case = cases.Case("window", length=40, packed=packed, dtype="float32")
+  arrays, _, ids = cases.make("window", case)
+  entry = catalogue.get("window")
+  spread = sequence.split(entry, "chunkwise", _mesh())
+  alone = entry.forms["chunkwise"]
+  before = alone(*[x[:, :7] for x in arrays], window=size).state
+  bound = 2 * forward("float32", 40)
+  for state in (None, before):
+    if packed and state is not None:  # of the document that goes on
+      state = state._replace(segment=jnp.asarray(ids[:, 0], jnp.int32))
+    named = dict(segment_ids=ids, state=state, window=size)
+    out, after = spread(*arrays, **named)
+    expected = alone(*arrays, **named)
+    assert_close(out, expected.out, bound)
+    for got, want in zip(after, expected.state, strict=True):
+      assert_close(got, want, bound, "state")
+
+
 def _refused(message, *arguments, **keywords):
   with pytest.raises(ValueError, match=message):
     sequence.split(*arguments, **keywords)
@@ -229,6 +267,11 @@ def test_a_call_that_cannot_be_split_is_refused():
     spread = sequence.split(entry, entry.featured[-1], _mesh())
     with pytest.raises(ValueError, match="segment_ids: expected causal=True"):
       spread(*even, segment_ids=ids, causal=False)
+  window = sequence.split(catalogue.get("window"), "chunkwise", _mesh())
+  with pytest.raises(ValueError, match="causal: .* with a split window"):
+    window(*even, causal=False)
+  with pytest.raises(ValueError, match="window"):
+    window(*even, window=0)
   with pytest.raises(ValueError, match="state: expected none"):
     spread(*even, state=entry.init(2, 2, 6, 5, capacity=40))
 

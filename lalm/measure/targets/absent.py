@@ -161,8 +161,7 @@ def _split(
   except ValueError:
     return mechanism, "partitioner"
   forms = {**mechanism.forms, form: split}
-  way = "gathered keys" if mechanism.name == "softmax" else "passed states"
-  return dataclasses.replace(mechanism, forms=forms), way
+  return dataclasses.replace(mechanism, forms=forms), sequence.way(mechanism)
 
 
 def _fields(found: costs.Costs, closed_form: Any) -> dict[str, Any]:
