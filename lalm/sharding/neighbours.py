@@ -81,8 +81,8 @@ def _before(
     state: windows.State,
 ) -> windows.State:
   """The state before a device's first token."""
-  length, place = k.shape[1], lax.axis_index(axis)
-  seen = jnp.asarray(place * length, jnp.int32)  # tokens of devices before
+  # Tokens of the devices before.
+  seen = jnp.asarray(lax.axis_index(axis) * k.shape[1], jnp.int32)
   window, written = state.keys.shape[2], state.length + seen
 
   def ring(old: jax.Array, new: jax.Array) -> jax.Array:
@@ -100,8 +100,8 @@ def _before(
     first = masks.of_call(
         batch, total, total, True, ids, state.length, start, segment
     )[0].start
-    at = lambda x, none: jnp.where(place > 0, x[:, seen - 1], none)
-    start, segment = at(first, start), at(ids, segment)
+    # Of its own first token: where that begins a document, none goes on.
+    start, segment = first[:, seen], ids[:, seen]
   keys, values = ring(state.keys, k), ring(state.values, v)
   return windows.State(keys, values, written, start, segment)
 
