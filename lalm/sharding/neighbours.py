@@ -100,6 +100,7 @@ def _before(
     first = masks.of_call(
         batch, total, total, True, ids, state.length, start, segment
     )[0].start
+    assert first is not None  # with ids each query's document begins somewhere
     # Of its own first token: where that begins a document, none goes on.
     start, segment = first[:, seen], ids[:, seen]
   keys, values = ring(state.keys, k), ring(state.values, v)
