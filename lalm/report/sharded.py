@@ -81,7 +81,10 @@ def communication(record: Record) -> float:
 
 
 def law(line: Line, quantity: Callable[[Record], float]) -> Law | None:
-  """The law of a quantity; None without three points that have it.
+  """The law of a quantity.
+
+  None without three points that have it, of several lengths and several counts
+  of devices: a term of P would be told from one by chance.
 
   Args:
     line: of a form.
@@ -92,7 +95,8 @@ def law(line: Line, quantity: Callable[[Record], float]) -> Law | None:
       for place, record in sorted(line.points.items())
       if (value := quantity(record)) == value
   }
-  if len(known) < 3:
+  lengths, counts = map(set, zip(*known)) if known else (set(), set())
+  if len(known) < 3 or len(lengths) < 2 or len(counts) < 2:
     return None
   values = np.array(list(known.values()))
   matrix = np.array([[t(n, p) for t in TERMS.values()] for n, p in known])

@@ -70,9 +70,13 @@ def test_a_point_off_the_law_is_told_by_the_largest_miss():
   assert found.miss > 0.2
 
 
-def test_two_points_have_no_law():
-  assert sharded.law(_lines(_RECORDS[:3])[0], sharded.device_bytes) is not None
-  assert sharded.law(_lines(_RECORDS[:2])[0], sharded.device_bytes) is None
+def test_points_of_one_count_of_devices_or_one_length_have_no_law():
+  law = lambda records: sharded.law(_lines(records)[0], sharded.device_bytes)
+  assert law(_RECORDS[:4]) is not None
+  assert law(_RECORDS[:3]) is None  # of two devices all
+  assert law(_RECORDS[:1] + _RECORDS[3:4]) is None
+  even = [_record(m, 2**18) for m in ("h100x2", "h100x8")] * 2
+  assert law(even) is None
 
 
 def test_the_table_has_laws_the_largest_point_and_what_did_not_fit():
