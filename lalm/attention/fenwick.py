@@ -33,6 +33,13 @@ class State(NamedTuple):
   segment: jax.Array
 
 
+def held(state: State) -> State:
+  """Returns a state whose levels without a block hold nothing."""
+  levels = jnp.arange(state.S.shape[2])
+  block = state.position[..., None] >> levels & 1 == 1
+  return state._replace(S=jnp.where(block[..., None, None], state.S, 0))
+
+
 def levels_within(count: int) -> int:
   """Returns c, the levels within a chunk of so many tokens: ceil(log2 C)."""
   return (count - 1).bit_length()
@@ -68,8 +75,8 @@ def token(
   out = _read(S, x.q, x.weights[..., 1:], product)
   out += x.weights[..., :1] * (x.q * x.k).sum(axis=-1, keepdims=True) * x.v
   new = product("...tk,...tv->...kv", x.k, x.v)
-  S = _merge(S, _bits(seen ^ end))
-  S += _at(S, _bits(position ^ end), new)
+  S = merge(S, bits(seen ^ end))
+  S += _at(S, bits(position ^ end), new)
   segment = state.segment if x.ids is None else x.ids[..., 0]
   return State(S, end, segment), _within(out, x.position, x.weights)
 
@@ -95,7 +102,7 @@ def chunk(
   view = chunks.View(x, state.segment, product)
   count, t = x.weights.shape[-1], x.position
   place = t if anywhere else jnp.arange(t.shape[1])[None]
-  level = _bits(place[:, :, None] ^ place[:, None, :])
+  level = bits(place[:, :, None] ^ place[:, None, :])
   within = _chosen(x.weights, level, count if anywhere else inner + 1)
   out = view.apply(view.pairs(x.q, x.k) * within, x.v)
   # Blocks of less than 2^c tokens, which are merged when a chunk ends one.
@@ -105,7 +112,7 @@ def chunk(
     first = state.position[:, None] >> jnp.arange(1, count)
     first <<= jnp.arange(1, count)
     # What is a block for the state is within a longer one for later queries.
-    level = _bits(t[:, :, None] ^ first[:, None])
+    level = bits(t[:, :, None] ^ first[:, None])
     weights = _chosen(x.weights, level, count)
   weights, rows = decays.choose(view.seen(), weights), view.rows(x.q)
   # Apart, so that longer blocks add up alike with the shorter ones and without.
@@ -143,14 +150,14 @@ def _written(
     S = jnp.where(stays[:, None], S, 0)
   if keep is not None:
     S = S * keep[:, None]
-  S = _merge(S, _bits(state.position ^ end), lowest)
+  S = merge(S, bits(state.position ^ end), lowest)
   # Tokens since the last multiple of 2^c are in short blocks, the others all in
   # one.
   columns = view.columns(x.k)
-  level = _bits(x.position ^ end[:, None])[..., None]
+  level = bits(x.position ^ end[:, None])[..., None]
   far = jnp.where(level > inner, columns, 0) if short else columns
   turn = end >> inner
-  longer = _bits((turn - 1) ^ turn) + inner
+  longer = bits((turn - 1) ^ turn) + inner
   S += _at(S, longer, product("lsk,lsv->lkv", far, x.v), lowest)
   if not short:
     return S
@@ -179,8 +186,14 @@ def _read(
   return product("...tm,...mv->...tv", rows, S)
 
 
-def _merge(S: jax.Array, most: jax.Array, lowest: int = 1) -> jax.Array:
-  """Adds up the levels until `most` there; S is of `lowest` and on."""
+def merge(S: jax.Array, most: jax.Array, lowest: int = 1) -> jax.Array:
+  """Returns sums whose levels up to one are added up there.
+
+  Args:
+    S: `[..., J, K, V]`, of level `lowest` and on.
+    most: that level, `[...]`.
+    lowest: the first level of S.
+  """
   level = jnp.arange(S.shape[-3]) + lowest
   upto = (level <= most[..., None])[..., None, None]
   merged = jnp.where(upto, S, 0).sum(axis=-3)
@@ -196,7 +209,7 @@ def _at(
   return jnp.where(here, new[..., None, :, :], 0)
 
 
-def _bits(x: jax.Array) -> jax.Array:
+def bits(x: jax.Array) -> jax.Array:
   """Returns the number of bits of integers, 0 for 0."""
   return 32 - lax.clz(x.astype(jnp.int32))
 
@@ -223,5 +236,5 @@ def _within(
     out: jax.Array, position: jax.Array, weights: jax.Array
 ) -> jax.Array:
   """Poisons what has no level: better NaN than wrong."""
-  beyond = _bits(position)[..., None] >= weights.shape[-1]
+  beyond = bits(position)[..., None] >= weights.shape[-1]
   return jnp.where(decays.tile(beyond, out.shape[-2]), jnp.nan, out)

@@ -226,8 +226,7 @@ def _prepare(
       weights=weights,
   )
   # Levels without a block hold nothing, in values and in gradients.
-  block = state.position[..., None] >> jnp.arange(count - 1) & 1 == 1
-  state = state._replace(S=jnp.where(block[..., None, None], state.S, 0))
+  state = fenwick.held(state)
   position = jnp.arange(length, dtype=jnp.int32) + state.position[:, :1]
   if x.ids is not None:
     own = jnp.arange(length, dtype=jnp.int32) - masks.first_of_document(x.ids)

@@ -13,6 +13,7 @@ from lalm.attention.mechanism import Mechanism
 from lalm.sharding import affine
 from lalm.sharding import gathered_keys
 from lalm.sharding import neighbours
+from lalm.sharding import passed_levels
 from lalm.sharding import state_passing
 
 TOKENS = "tokens"  # the axis of a mesh over which a sequence is split
@@ -20,13 +21,21 @@ TOKENS = "tokens"  # the axis of a mesh over which a sequence is split
 
 # How it is split: what devices tell each other.
 GATHERED, NEIGHBOURS, PASSED = "gathered keys", "nearest keys", "passed states"
+LEVELS = "passed levels"
+
+
+_OTHERS: dict[str, Callable[..., Any]] = {
+    GATHERED: gathered_keys.of_shard,
+    NEIGHBOURS: neighbours.of_shard,
+    LEVELS: passed_levels.of_shard,
+}
 
 
 def way(mechanism: Mechanism) -> str:
   """Returns how a mechanism's sequence is split.
 
-  Softmax gathers all keys, a window gets those before it, linear-time families
-  pass states.
+  Softmax gathers all keys, a window gets those before it; linear-time families
+  pass states, log-linear attention a sum for each level.
 
   Raises:
     ValueError: it cannot be split so.
@@ -35,6 +44,8 @@ def way(mechanism: Mechanism) -> str:
     return GATHERED
   if mechanism.name == "window":
     return NEIGHBOURS
+  if mechanism.name == "loglinear":
+    return LEVELS
   affine.check(mechanism)
   return PASSED
 
@@ -65,14 +76,7 @@ def split(
   if axis not in mesh.shape:
     known = ", ".join(mesh.shape)
     raise ValueError(f"axis: expected one of {known}, got {axis!r}")
-  body: Callable[..., Any]
-  kind = way(mechanism)
-  if kind == PASSED:
-    body = functools.partial(state_passing.of_shard, mechanism, one, axis)
-  else:
-    nearest = kind == NEIGHBOURS
-    of_shard = neighbours.of_shard if nearest else gathered_keys.of_shard
-    body = functools.partial(of_shard, one, axis)
+  body = _of_shard(mechanism, one, axis)
 
   @functools.wraps(one)
   def call(q: Any, k: Any, v: Any, **keywords: Any) -> contract.Result:
@@ -97,6 +101,16 @@ def split(
     return run((q, k, v), named)
 
   return call
+
+
+def _of_shard(
+    mechanism: Mechanism, form: contract.Form, axis: str
+) -> Callable[..., contract.Result]:
+  """The form as each device runs it on its own tokens."""
+  kind = way(mechanism)
+  if kind == PASSED:
+    return functools.partial(state_passing.of_shard, mechanism, form, axis)
+  return functools.partial(_OTHERS[kind], form, axis)
 
 
 def _check_length(q: Any, devices: int, block: int | None) -> None:

@@ -49,6 +49,7 @@ WHOLE = tuple(name for name in catalogue.names() if not _splits(name))
 QUICK = (
     "softmax",
     "window",
+    "loglinear",
     "linear",
     "mlstm",
     "mamba2",
@@ -102,6 +103,10 @@ def _state(name, form, case):
   arrays, gates, _ = cases.make(name, before)
   if name == "window":  # the size of the ring
     gates = {**gates, "window": subject.options(name, form, case)["window"]}
+  if name == "loglinear":  # as many levels as the case has
+    more = cases.make(name, case).gates["weights"].shape[-1]
+    pad = [(0, 0)] * 3 + [(0, more - gates["weights"].shape[-1])]
+    gates = {**gates, "weights": np.pad(gates["weights"], pad)}
   state = subject.function(name, form)(*arrays, **gates).state
   if case.packed:  # of the document that goes on
     ids = cases.make(name, case).segment_ids
@@ -236,6 +241,15 @@ def test_a_window_reaches_as_many_devices_as_it_needs(size, packed):
     assert_close(out, expected.out, bound)
     for got, want in zip(after, expected.state, strict=True):
       assert_close(got, want, bound, "state")
+
+
+def test_levels_are_counted_for_the_tokens_of_all_devices():
+  case = cases.Case("levels", length=40, dtype="float32")
+  arrays, gates, _ = cases.make("loglinear", case)
+  spread = sequence.split(catalogue.get("loglinear"), "chunkwise", _mesh())
+  few = {**gates, "weights": gates["weights"][..., :6]}
+  with pytest.raises(ValueError, match="weights: expected 7 .* 40 .* got 6"):
+    spread(*arrays, **few)
 
 
 def _refused(message, *arguments, **keywords):
