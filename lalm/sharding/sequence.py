@@ -7,6 +7,7 @@ from typing import Any
 import jax
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
+import numpy as np
 
 from lalm.attention import contract
 from lalm.attention.mechanism import Mechanism
@@ -87,8 +88,12 @@ def split(
     fixed = {n: x for n, x in keywords.items() if n in contract.STATIC}
     named = {n: x for n, x in keywords.items() if n not in contract.STATIC}
     layouts = {**mechanism.layouts, "segment_ids": "BT"}
-    # What has no tokens, every device has as a whole.
-    spec = lambda name: P(None, axis) if "T" in layouts.get(name, "") else P()
+
+    def spec(name: str) -> P:
+      # What has no tokens, every device has as a whole; so is a decay `[G]`.
+      tokens = "T" in layouts.get(name, "") and np.ndim(named[name]) > 1
+      return P(None, axis) if tokens else P()
+
     spec_out: Any = P(None, axis)
     out = contract.Result(spec_out, P())
     run = jax.shard_map(

@@ -300,6 +300,19 @@ def test_blocks_that_see_ahead_may_be_within_devices():
   assert_close(out, expected, forward("float32", 80))
 
 
+@pytest.mark.parametrize("name", ["mamba2", "loglinear"])
+def test_every_device_has_the_decays_that_all_tokens_share(name):
+  case = cases.Case("decays", length=40, dtype="float32")
+  arrays, gates, _ = cases.make(name, case)
+  gates = {**gates, "log_decay": jnp.array([-0.1, -0.4])}
+  entry = catalogue.get(name)
+  spread = sequence.split(entry, "chunkwise", _mesh())
+  out, state = spread(*arrays, **gates)
+  expected = entry.forms["chunkwise"](*arrays, **gates)
+  assert_close(out, expected.out, forward("float32", 40))
+  assert_close(state.S, expected.state.S, forward("float32", 40))
+
+
 def test_a_plain_function_may_be_the_feature_map():
   case = cases.Case("map", length=40, dtype="float32")
   arrays, _, _ = cases.make("linear", case)
