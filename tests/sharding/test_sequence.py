@@ -222,7 +222,9 @@ def test_decays_that_leave_nothing_make_no_nan(name):
   assert_close(state.S, expected.state.S, forward("float32", 40))
 
 
-@pytest.mark.parametrize("size", [1, 3, 5, 12, 64])
+@pytest.mark.parametrize(
+    "size", [*(pytest.param(n, marks=pytest.mark.slow) for n in (1, 3, 5)), 12]
+)
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_window_reaches_as_many_devices_as_it_needs(size, packed):
   case = cases.Case("window", length=40, packed=packed, dtype="float32")
