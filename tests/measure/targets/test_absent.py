@@ -37,11 +37,24 @@ def _measured(target, **fields):
 
 
 @pytest.mark.parametrize(
+    ("mechanism", "way"),
+    [("loglinear", "passed levels"), ("lsh", "partitioner")],
+)
+def test_what_the_library_cannot_split_is_the_partitioners(
+    target, mechanism, way
+):
+  lowered, found = target._lowered(
+      {**_POINT, "mechanism": mechanism, "form": "chunkwise"}
+  )
+  assert found == way and lowered.seconds > 0
+
+
+@pytest.mark.parametrize(
     ("mechanism", "form", "way"),
     [
         ("linear", "chunkwise", "passed states"),
         ("softmax", "blockwise", "gathered keys"),
-        ("window", "chunkwise", "partitioner"),
+        ("window", "chunkwise", "nearest keys"),
     ],
 )
 def test_a_record_says_what_a_device_holds_and_moves(
