@@ -45,6 +45,16 @@ def levels(length: int) -> int:
   return max(1, (length - 1).bit_length()) + 1
 
 
+def check_levels(weights: jax.Array, least: int, length: int) -> None:
+  """Raises ValueError where weights are of fewer levels than tokens need."""
+  count = weights.shape[-1]
+  if count < least:
+    raise ValueError(
+        f"weights: expected {least} levels or more for {length} tokens, got"
+        f" {count}"
+    )
+
+
 def init(
     batch: int,
     heads: int,
@@ -202,11 +212,7 @@ def _prepare(
   batch, length, groups = sizes["B"], sizes["T"], sizes["G"]
   count = weights.shape[-1]
   least = 2 if state is not None else levels(length)
-  if count < least:
-    raise ValueError(
-        f"weights: expected {least} levels or more for {length} tokens, got"
-        f" {count}"
-    )
+  check_levels(weights, least, length)
   shapes.check_gate("weights", weights, {**sizes, "N": count}, ("BTHN",))
   if getattr(log_decay, "ndim", 0) == 4:
     raise ValueError(

@@ -81,7 +81,8 @@ def of_shard(
   before = state
   if before is None:
     before = affine.empty(form, q, k, v, **given)
-    _check_levels(weights, q.shape[1] * lax.axis_size(axis))
+    length = q.shape[1] * lax.axis_size(axis)
+    hierarchical.check_levels(weights, hierarchical.levels(length), length)
   if segment_ids is not None:
     given["segment_ids"] = segment_ids
   jax.eval_shape(lambda: form(q, k, v, state=before, **given))
@@ -94,15 +95,6 @@ def of_shard(
   start, end = _around(axis, before, own)
   out = form(q, k, v, state=start, **given).out
   return contract.Result(out, end)
-
-
-def _check_levels(weights: jax.Array, length: int) -> None:
-  least, count = hierarchical.levels(length), weights.shape[-1]
-  if count < least:
-    raise ValueError(
-        f"weights: expected {least} levels or more for {length} tokens, got"
-        f" {count}"
-    )
 
 
 def _blank(
