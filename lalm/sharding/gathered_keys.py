@@ -11,8 +11,8 @@ import jax.numpy as jnp
 
 from lalm.attention import cache
 from lalm.attention import contract
-from lalm.attention import masks
 from lalm.attention import softmax
+from lalm.sharding import place
 
 
 def of_shard(
@@ -55,17 +55,13 @@ def of_shard(
       raise ValueError("segment_ids: expected causal=True with them, got False")
     out = form(q, keys, values, causal=False, **keywords).out
     return contract.Result(out, None)
-  batch, length = q.shape[:2]
-  written = jnp.asarray(lax.axis_index(axis) * length, jnp.int32)
-  start = segment = jnp.zeros(batch, jnp.int32)
+  start = segment = jnp.zeros(q.shape[0], jnp.int32)
   if segment_ids is not None:
-    ids = gather(segment_ids).astype(jnp.int32)
-    start = masks.first_of_document(ids)[:, written]
-    segment = ids[:, written]
+    start, segment = place.document(axis, segment_ids, 0, None, None)
   held = softmax.State(
       cache.heads_first(keys),
       cache.heads_first(values),
-      written,
+      place.seen(axis, q.shape[1]),
       start,
       segment,
   )

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 
 from lalm.attention import cache
 from lalm.attention import contract
-from lalm.attention import masks
 from lalm.attention import window as windows
+from lalm.sharding import place
 
 
 def of_shard(
@@ -61,9 +61,7 @@ def of_shard(
   jax.eval_shape(lambda: form(q, k, v, state=before, **given))
   own = _before(axis, k, v, segment_ids, before)
   out, after = form(q, k, v, state=own, **given)
-  last = lax.axis_index(axis) == lax.axis_size(axis) - 1
-  told = lambda x: lax.psum(jnp.where(last, x, jnp.zeros_like(x)), axis)
-  return contract.Result(out, jax.tree.map(told, after))
+  return contract.Result(out, place.of_last(axis, after))
 
 
 def _blank(k: jax.Array, v: jax.Array, window: int | None) -> windows.State:
@@ -81,8 +79,7 @@ def _before(
     state: windows.State,
 ) -> windows.State:
   """The state before a device's first token."""
-  # Tokens of the devices before.
-  seen = jnp.asarray(lax.axis_index(axis) * k.shape[1], jnp.int32)
+  seen = place.seen(axis, k.shape[1])
   window, written = state.keys.shape[2], state.length + seen
 
   def ring(old: jax.Array, new: jax.Array) -> jax.Array:
@@ -94,15 +91,9 @@ def _before(
 
   start, segment = state.start, state.segment
   if segment_ids is not None:
-    gather = lambda x: lax.all_gather(x, axis, axis=1, tiled=True)
-    ids = gather(segment_ids).astype(jnp.int32)
-    batch, total = ids.shape
-    first = masks.of_call(
-        batch, total, total, True, ids, state.length, start, segment
-    )[0].start
-    assert first is not None  # with ids each query's document begins somewhere
-    # Of its own first token: where that begins a document, none goes on.
-    start, segment = first[:, seen], ids[:, seen]
+    start, segment = place.document(
+        axis, segment_ids, state.length, start, segment
+    )
   keys, values = ring(state.keys, k), ring(state.values, v)
   return windows.State(keys, values, written, start, segment)
 

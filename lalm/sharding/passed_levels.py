@@ -21,8 +21,8 @@ import jax.numpy as jnp
 from lalm.attention import contract
 from lalm.attention import fenwick
 from lalm.attention import hierarchical
-from lalm.attention import masks
 from lalm.sharding import affine
+from lalm.sharding import place
 
 
 class Stretch(NamedTuple):
@@ -101,20 +101,14 @@ def _blank(
     axis: str, before: fenwick.State, length: int, segment_ids: Any
 ) -> fenwick.State:
   """An empty state where a device's first token stands."""
-  seen = jnp.asarray(lax.axis_index(axis) * length, jnp.int32)
+  seen = place.seen(axis, length)
   position, segment = before.position + seen, before.segment
   if segment_ids is not None:
-    gathered = lax.all_gather(segment_ids, axis, axis=1, tiled=True)
-    ids = gathered.astype(jnp.int32)
-    batch, total = ids.shape
     since = -before.position[:, 0]
-    seen_by, *_ = masks.of_call(
-        batch, total, total, True, ids, 0, since, before.segment
+    start, segment = place.document(
+        axis, segment_ids, 0, since, before.segment
     )
-    assert seen_by.start is not None  # with ids each document begins somewhere
-    own = seen - seen_by.start[:, seen]
-    position = jnp.broadcast_to(own[:, None], position.shape)
-    segment = ids[:, seen]
+    position = jnp.broadcast_to((seen - start)[:, None], position.shape)
   return fenwick.State(jnp.zeros_like(before.S), position, segment)
 
 
@@ -142,7 +136,7 @@ def _around(
     axis: str, before: fenwick.State, own: Stretch
 ) -> tuple[fenwick.State, fenwick.State]:
   """The states before a device's tokens and after those of all."""
-  devices, place = lax.axis_size(axis), lax.axis_index(axis)
+  devices, index = lax.axis_size(axis), lax.axis_index(axis)
   begun = Stretch(
       fenwick.held(before).S,
       jnp.ones_like(own.keep),
@@ -158,13 +152,12 @@ def _around(
     pairs = [(i, i + hops) for i in range(devices - hops)]
     return jax.tree.map(lambda a: lax.ppermute(a, axis, pairs), x)
 
-  whole = choose(place == 0, _joined(begun, own), own)
+  whole = choose(index == 0, _joined(begun, own), own)
   hops = 1
   while hops < devices:
     joined = _joined(sent(whole, hops), whole)
-    whole = choose(place >= hops, joined, whole)
+    whole = choose(index >= hops, joined, whole)
     hops *= 2
-  start = choose(place == 0, begun, sent(whole, 1))
-  last = lambda x: lax.psum(jnp.where(place == devices - 1, x, 0), axis)
+  start = choose(index == 0, begun, sent(whole, 1))
   of = lambda x: fenwick.State(x.S, x.position, x.last)
-  return of(start), of(jax.tree.map(last, whole))
+  return of(start), of(place.of_last(axis, whole))
