@@ -89,10 +89,7 @@ def publish(
       bytes of each format.
   """
   records, environment = medians.publish(folder, tables_of)
-  paths, problem = draw(folder, name, module, [(records, environment)])
-  for line in (problem, *(f"figure: {path}" for path in paths[:1])):
-    if line:
-      print(line)
+  _show(folder, name, module, [(records, environment)])
 
 
 def draw(
@@ -122,3 +119,32 @@ def draw(
       paths.append(folder / "figures" / f"{stem}.{ending}")
       store.replace(paths[-1], content)
   return paths, ""
+
+
+def publish_machines(
+    folder: pathlib.Path, name: str, text: str, each: Iterable[tuple[Any, ...]]
+) -> None:
+  """Writes and prints the table of several machines, and draws the figure.
+
+  Args:
+    folder: to write into.
+    name: of the figure; the module `NAME_figure` draws it.
+    text: the table.
+    each: arguments of that module's `render`, for each figure.
+  """
+  store.replace(folder / "table.md", text)
+  print(text)
+  _show(folder, name, f"{name}_figure", each)
+
+
+def _show(
+    folder: pathlib.Path,
+    name: str,
+    module: str,
+    each: Iterable[tuple[Any, ...]],
+) -> None:
+  """Draws figures; prints where the first is, or why there is none."""
+  paths, problem = draw(folder, name, module, each)
+  for line in (problem, *(f"figure: {path}" for path in paths[:1])):
+    if line:
+      print(line)

@@ -4,7 +4,7 @@ import contextlib
 import io
 import re
 import textwrap
-from typing import Any, Callable, Iterator
+from typing import Any, Callable, Iterator, Sequence
 
 import matplotlib
 from matplotlib import figure as mpl_figure
@@ -13,6 +13,8 @@ from matplotlib.backends import backend_agg
 from lalm.report import style
 
 LINE = 0.125  # inches of a line of the caption
+_POINTS = 6.5  # size of its letters
+_EDGE = 0.08  # inches from it to the figure's edges
 _CHARACTER = 0.0495  # inches of a character of the caption, on average
 FORMATS = ("svg", "pdf", "png")
 _METADATA: dict[str, dict[str, Any]] = {
@@ -59,4 +61,21 @@ def wrapped(words: str) -> list[str]:
   kept = re.sub(
       r" (=|%|±) ?|(?<=\b[A-Z]) ", lambda m: m[0].replace(" ", "\u00a0"), words
   )
-  return textwrap.wrap(kept, int((style.WIDTH - 0.16) / _CHARACTER))
+  return textwrap.wrap(kept, int((style.WIDTH - 2 * _EDGE) / _CHARACTER))
+
+
+def caption(figure: mpl_figure.Figure, words: Sequence[str]) -> None:
+  """Writes the lines of the caption at the foot of a figure.
+
+  Args:
+    figure: to write on.
+    words: a line each, as `wrapped` makes them.
+  """
+  figure.text(
+      _EDGE / figure.get_figwidth(),
+      _EDGE / figure.get_figheight(),
+      "\n".join(words),
+      fontsize=_POINTS,
+      va="bottom",
+      linespacing=LINE * 72 / _POINTS / 1.165,
+  )

@@ -54,15 +54,7 @@ def draw(group: Group, environment: Mapping[str, Any]) -> mpl_figure.Figure:
       ax = _axes(figure, panel.left, bottom, extent, height)
       margins.strip(ax, failed[panel.pass_], looks, panel.frame)
   _legend(figure, group.curves, looks, legend[1], height, len(words))
-  lines = "\n".join(words)
-  figure.text(
-      0.08 / style.WIDTH,
-      0.08 / height,
-      lines,
-      fontsize=6.5,
-      va="bottom",
-      linespacing=canvas.LINE * 72 / 6.5 / 1.165,
-  )
+  canvas.caption(figure, words)
   return figure
 
 

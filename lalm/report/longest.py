@@ -149,9 +149,5 @@ def publish(folder: pathlib.Path) -> None:
       for record in store.load(path).records
   ]
   found = settings(records)
-  text = markdown(found)
-  store.replace(folder / "table.md", text)
-  print(text)
   each = [(setting,) for setting in found]
-  problem = build.draw(folder, "longest", "longest_figure", each)[1]
-  print(problem or f"figure: {folder / 'figures' / 'longest.svg'}")
+  build.publish_machines(folder, "longest", markdown(found), each)

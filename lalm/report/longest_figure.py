@@ -53,13 +53,7 @@ def draw(setting: Setting) -> mpl_figure.Figure:
       handletextpad=0.2,
       columnspacing=1.2,
   )
-  figure.text(
-      0.08 / style.WIDTH,
-      0.08 / height,
-      "\n".join(words),
-      fontsize=6.5,
-      va="bottom",
-  )
+  canvas.caption(figure, words)
   return figure
 
 

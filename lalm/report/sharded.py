@@ -235,9 +235,4 @@ def publish(folder: pathlib.Path) -> None:
     records += store.load(path).records
     devices[path.parent.name] = environment.get("device_count") or 1
   found = lines(records, devices)
-  text = markdown(found)
-  store.replace(folder / "table.md", text)
-  print(text)
-  each = [(heading, own) for heading, own in found.items()]
-  problem = build.draw(folder, "sharded", "sharded_figure", each)[1]
-  print(problem or f"figure: {folder / 'figures' / 'sharded.svg'}")
+  build.publish_machines(folder, "sharded", markdown(found), found.items())

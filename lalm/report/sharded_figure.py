@@ -63,13 +63,7 @@ def draw(heading: str, lines: Sequence[Line]) -> mpl_figure.Figure:
       if i == len(rows) - 1:
         axes.set_xlabel("tokens n")
   _legend(figure, _counts(own), (0.14 + canvas.LINE * len(words)) / height)
-  figure.text(
-      0.08 / style.WIDTH,
-      0.08 / height,
-      "\n".join(words),
-      fontsize=6.5,
-      va="bottom",
-  )
+  canvas.caption(figure, words)
   return figure
 
 

@@ -103,14 +103,7 @@ def _foot(
       borderpad=0,
       borderaxespad=0,
   )
-  figure.text(
-      0.08 / style.WIDTH,
-      0.08 / height,
-      "\n".join(words),
-      fontsize=6.5,
-      va="bottom",
-      linespacing=canvas.LINE * 72 / 6.5 / 1.165,
-  )
+  canvas.caption(figure, words)
 
 
 def handle(label: str, colour: str, **look: Any) -> mpl_lines.Line2D:

@@ -67,10 +67,7 @@ def draw(setting: Setting) -> mpl_figure.Figure:
       "Tokens decoded a second: median of workers, bands their range",
       loc="left",
   )
-  text = "\n".join(words)
-  figure.text(
-      0.08 / style.WIDTH, 0.08 / height, text, va="bottom", fontsize=6.5
-  )
+  canvas.caption(figure, words)
   return figure
 
 
