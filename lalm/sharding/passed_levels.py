@@ -105,9 +105,7 @@ def _blank(
   position, segment = before.position + seen, before.segment
   if segment_ids is not None:
     since = -before.position[:, 0]
-    start, segment = place.document(
-        axis, segment_ids, 0, since, before.segment
-    )
+    start, segment = place.document(axis, segment_ids, 0, since, before.segment)
     position = jnp.broadcast_to((seen - start)[:, None], position.shape)
   return fenwick.State(jnp.zeros_like(before.S), position, segment)
 

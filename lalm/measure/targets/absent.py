@@ -13,6 +13,7 @@ from typing import Any
 import jax
 from jax.sharding import PartitionSpec as P
 
+from lalm import units
 from lalm.attention import catalogue
 from lalm.measure import environment
 from lalm.measure import kernel
@@ -107,8 +108,7 @@ class Target:
     status, reason, chip = "ok", "", self._machine.chip
     if found.peak_bytes > chip.memory:
       status = "out_of_memory"
-      sizes = (found.peak_bytes, chip.memory)
-      needed, there = (f"{size / 2**30:.3g} GiB" for size in sizes)
+      needed, there = map(units.size, (found.peak_bytes, chip.memory))
       reason = f"needs {needed} of each device, which has {there}"
     return {
         "key": self._key(point, lowered),
