@@ -29,12 +29,12 @@ from lalm.attention import tuning
 
 # They move, name or convert values: no arithmetic worth counting.
 _FREE = frozenset("""
-  bitcast_convert_type broadcast_in_dim concatenate convert_element_type copy
+  all_gather all_to_all bitcast_convert_type broadcast_in_dim concatenate convert_element_type copy
   copy_p create_token debug_callback debug_print device_put
   dynamic_slice dynamic_update_slice empty empty2 expand_dims gather iota name
-  optimization_barrier pad pbroadcast pcast platform_index pvary random_unwrap
-  random_wrap reduce_precision reshape rev sharding_constraint slice split
-  squeeze stop_gradient transpose axis_index
+  optimization_barrier pad pbroadcast pcast platform_index ppermute pvary
+  random_unwrap random_wrap reduce_precision reshape rev sharding_constraint
+  slice split squeeze stop_gradient transpose axis_index
   """.split())
 _READS_INPUT = ("reduce_", "cum", "arg", "scatter", "sort", "top_k")
 _CALLS = frozenset("""
@@ -182,8 +182,9 @@ def _evaluate(
     return _platform_index(equation.params["platforms"], platform)
   if name in ("convert_element_type", "copy", "squeeze", "stop_gradient"):
     value = _lookup(equation.invars[0], known)
-    kind = equation.outvars[0].aval.dtype.kind
-    return value if kind in "iu" else None
+    # Elements of an extended dtype, such as a random key, have no kind.
+    kind = getattr(equation.outvars[0].aval.dtype, "kind", None)
+    return value if kind in ("i", "u") else None
   return None
 
 
@@ -252,11 +253,36 @@ def _dot(equation: Any) -> int:
 
 
 def _convolution(equation: Any) -> int:
-  """2 x elements of the output x kernel elements behind each of them."""
-  kernel = equation.invars[1]
-  channel = equation.params["dimension_numbers"].rhs_spec[0]
-  features = int(kernel.aval.shape[channel])
-  return 2 * _size(equation.outvars[0]) * (_size(kernel) // max(features, 1))
+  """2 x elements of the output x kernel elements behind each of them.
+
+  Zeros that dilate the input, as a gradient's do where strides are, are none.
+  """
+  params = equation.params
+  shapes = [atom.aval.shape for atom in (*equation.invars, *equation.outvars)]
+  given, kernel, made = (
+      [int(shape[axis]) for axis in order]
+      for shape, order in zip(shapes, params["dimension_numbers"])
+  )
+  spatial = zip(
+      given[2:], kernel[2:], made[2:], params["window_strides"],
+      params["padding"], params["lhs_dilation"], params["rhs_dilation"],
+  )  # fmt: skip
+  # Of batch, features, and input features behind each: kernels know groups.
+  return 2 * made[0] * made[1] * kernel[1] * math.prod(map(_taps, spatial))
+
+
+def _taps(dimension: tuple) -> int:
+  """Pairs of an output and a kernel element in one dimension."""
+  given, kernel, made, stride, (before, _), dilated, apart = dimension
+  if dilated == 1:
+    return kernel * made
+  last = (given - 1) * dilated
+  places = (
+      output * stride + tap * apart - before
+      for output in range(made)
+      for tap in range(kernel)
+  )
+  return sum(place % dilated == 0 and 0 <= place <= last for place in places)
 
 
 def _elementwise(equation: Any) -> int:

@@ -217,6 +217,46 @@ def test_a_convolution_counts_its_kernel_at_every_output():
   )
 
 
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("length", [9, 10, 11])
+def test_a_gradient_of_strides_multiplies_what_the_call_has(length, groups):
+  def fn(x, w):
+    return lax.conv_general_dilated(
+        x, w, (3,), "VALID", feature_group_count=groups
+    )
+
+  x, w = _shape(2, 4, length), _shape(6, 4 // groups, 2)
+  forward = _products(fn, x, w)
+  assert forward == 2 * (2 * 6 * ((length - 2) // 3 + 1)) * (4 // groups * 2)
+
+  def both(x, w):
+    out, pull = jax.vjp(fn, x, w)
+    return pull(jnp.ones_like(out))
+
+  assert _products(both, x, w) == 2 * forward  # linear: no call before them
+
+
+def test_what_only_moves_between_devices_is_no_arithmetic():
+  mesh = jax.sharding.AbstractMesh((2,), ("x",))
+  rows = jax.sharding.PartitionSpec("x")
+
+  def fn(x):
+    there = lax.ppermute(x, "x", [(0, 1)])
+    gathered = lax.all_gather(there, "x", tiled=True)
+    return lax.all_to_all(gathered, "x", 0, 0, tiled=True)
+
+  moved = jax.shard_map(fn, mesh=mesh, in_specs=rows, out_specs=rows)
+  assert operations.count(moved, _shape(8, 3)) == operations.Operations()
+
+
+def test_a_random_key_is_no_integer():
+  def fn(key):
+    first, second = jax.random.split(key)
+    return jax.random.normal(first, (3, 4)) @ jax.random.normal(second, (4, 5))
+
+  assert _products(fn, jax.random.key(0)) == _DOT
+
+
 @pytest.mark.parametrize("hidden", [jnp.linalg.cholesky, jnp.fft.fft])
 def test_a_primitive_that_hides_its_products_raises(hidden):
   with pytest.raises(operations.UnreadableError, match="cholesky|fft"):
