@@ -47,7 +47,8 @@ _OPAQUE = frozenset("""
   pallas_call pure_callback qr ragged_dot ragged_dot_general scaled_dot schur
   svd triangular_solve tridiagonal_solve
   """.split())
-_MIRRORED = {"lt": "gt", "le": "ge", "gt": "lt", "ge": "le", "ne": "ne"}
+# Of two operands the other way round.
+MIRRORED = {"lt": "gt", "le": "ge", "gt": "lt", "ge": "le", "ne": "ne"}
 
 
 class UnreadableError(ValueError):
@@ -348,7 +349,7 @@ def _trips(
     split: numbers of constants of the condition and of the body.
     before: the known inputs of the condition before the first trip.
   """
-  if len(test.eqns) != 1 or test.eqns[0].primitive.name not in _MIRRORED:
+  if len(test.eqns) != 1 or test.eqns[0].primitive.name not in MIRRORED:
     return None
   comparison = test.eqns[0].primitive.name
   left, right = test.eqns[0].invars
@@ -357,12 +358,12 @@ def _trips(
   if first is None or last is None:
     return None
   if steps[0] == 0:  # the bound is on the left: turn the comparison round
-    comparison, first, last = _MIRRORED[comparison], last, first
+    comparison, first, last = MIRRORED[comparison], last, first
     steps = steps[1], steps[0]
   step, still = steps
   if step is None or still != 0:
     return None  # not a counter, or a bound that moves
-  return _distance(comparison, first, last, step)
+  return turns(comparison, first, last, step)
 
 
 def _step(
@@ -398,11 +399,21 @@ def _increment(equation: Any, before: Any) -> int | None:
   return value if equation.primitive.name == "add" else -value
 
 
-def _distance(comparison: str, first: int, last: int, step: int) -> int | None:
-  """Trips of `while first <comparison> last: first += step`."""
+def turns(comparison: str, first: int, last: int, step: int) -> int | None:
+  """Returns the trips of `while first <comparison> last: first += step`.
+
+  Args:
+    comparison: lt, le, gt, ge or ne.
+    first: the counter before the first trip.
+    last: the bound.
+    step: what a trip adds.
+
+  Returns:
+    How many; None where they do not end.
+  """
   gap = last - first
   if comparison in ("gt", "ge"):
-    comparison, gap, step = _MIRRORED[comparison], -gap, -step
+    comparison, gap, step = MIRRORED[comparison], -gap, -step
   if comparison == "le":
     comparison, gap = "lt", gap + 1
   if comparison == "lt":

@@ -1,19 +1,22 @@
 """How often a loop of a compiled program turns.
 
 The compiler writes it down (`known_trip_count`), or it follows from a counter:
-constant at first, with a constant added in each turn, below a limit that no
-turn changes. Whatever else ends a loop is not known before it runs.
+constant at first, with a constant added in each turn, compared with a limit
+that no turn changes. TPUs have a counter of 64 bits as two words, of which the
+lower one counts. Whatever else ends a loop is not known before it runs.
 """
 
 from collections.abc import Mapping
 import re
 
+from lalm.measure import operations
 from lalm.measure.targets import instructions
 from lalm.measure.targets.instructions import Body
 from lalm.measure.targets.instructions import Instruction
 from lalm.measure.targets.instructions import Unreadable
 
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
+_DIRECTION = re.compile(r"direction=(\w+)")
 _COPIES = ("copy", "bitcast", "reshape")
 
 # An element of what a loop carries (None: of nothing) and what is added to it.
@@ -50,17 +53,51 @@ class _Loop:
     self._turn = computations[loop.called["body"][0]]
 
   def turns(self) -> int:
-    """Of a counter with a constant step below a limit that stays."""
+    """Of a counter with a constant step and a limit that stays."""
     condition = self._computations[self._loop.called["condition"][0]]
-    test = instructions.root(condition)
-    if test.opcode == "compare" and "direction=LT" in test.line:
-      counter, limit = (self._sum(name, condition) for name in test.operands)
-      last = self._constant(limit)
-      if counter is not None and counter[0] is not None and last is not None:
-        first, step = self._first(counter[0]), self._step(counter[0])
-        if first is not None and step:
-          return max(0, -(-(last - first - counter[1]) // step))
+    test = self._test(condition)
+    found = _DIRECTION.search(test.line) if test.opcode == "compare" else None
+    how = found.group(1).lower() if found else ""
+    if how in operations.MIRRORED:
+      one, other = (self._sum(name, condition) for name in test.operands)
+      for way, counter, limit in (
+          (how, one, other),
+          (operations.MIRRORED[how], other, one),
+      ):
+        if (count := self._counted(way, counter, limit)) is not None:
+          return count
     raise Unreadable(f"{self._loop.name}: its number of turns is not known")
+
+  def _counted(
+      self, way: str, counter: _Sum | None, limit: _Sum | None
+  ) -> int | None:
+    """The turns while a counter compares so with a limit."""
+    last = self._constant(limit)
+    if counter is None or counter[0] is None or last is None:
+      return None
+    first, step = self._first(counter[0]), self._step(counter[0])
+    if first is None or not step:
+      return None
+    return operations.turns(way, first + counter[1], last, step)
+
+  def _test(self, condition: Body) -> Instruction:
+    """The comparison that a loop goes on with: of two words, the lower's.
+
+    high < c or (high = c and low < limit), where high begins as c.
+    """
+    test = instructions.root(condition)
+    both = [n for n in test.operands if condition[n].opcode == "and"]
+    if test.opcode != "or" or not both:
+      return test
+    parts = [condition[name] for name in condition[both[0]].operands]
+    same = [part for part in parts if "direction=EQ" in part.line]
+    lower = [part for part in parts if part not in same]
+    if len(same) != 1 or len(lower) != 1:
+      return test
+    high, c = (self._sum(name, condition) for name in same[0].operands)
+    begins = None if high is None or high[0] is None else self._first(high[0])
+    known = begins is not None and begins == self._constant(c)
+    return lower[0] if known else test
 
   def _step(self, place: int) -> int | None:
     """What each turn adds to an element; None where that is not so much."""
@@ -68,7 +105,7 @@ class _Loop:
     if made.opcode != "tuple":
       return None
     after = self._sum(made.operands[place], self._turn)
-    return after[1] if after and after[0] == place and after[1] > 0 else None
+    return after[1] if after and after[0] == place else None
 
   def _first(self, place: int) -> int | None:
     """An element before the first turn, where that is a constant."""

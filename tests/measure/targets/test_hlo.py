@@ -99,7 +99,7 @@ def test_the_compilers_word_on_a_loop_stands():
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("direction=LT", "direction=GT"),
+        ("direction=LT", "direction=EQ"),
         ("%stop = s32[] constant(66)", "%stop = s32[] negate(%start)"),
     ],
 )

@@ -44,6 +44,18 @@ ENTRY %main (given: s32[]) -> s32[] {
 """
 _NEXT = "%next = s32[]{:S(6)} add(%copy, %one)"
 _TUPLE = "tuple(%start, %stop, %three)"
+_MORE = "compare(%limit, %j), direction=GT"
+_LESS = "  ROOT %less = pred[] compare(%j, %limit), direction=LT\n"
+_WORDS = """\
+  %high = s32[] get-tuple-element(%s), index=2
+  %c = s32[] constant(3)
+  %same = pred[] compare(%high, %c), direction=EQ
+  %low = pred[] compare(%j, %limit), direction=LT
+  %signed = s32[] bitcast-convert(%high)
+  %under = pred[] compare(%signed, %c), direction=LT
+  %and = pred[] and(%same, %low)
+  ROOT %less = pred[] or(%under, %and)
+"""
 
 
 @pytest.mark.parametrize(
@@ -63,6 +75,10 @@ _TUPLE = "tuple(%start, %stop, %three)"
             22,
         ),
         ("index=1\n  ROOT %less", "index=2\n  ROOT %less", 1),
+        ("direction=LT", "direction=LE", 65),
+        ("direction=LT", "direction=NE", 64),
+        ("direction=LT", "direction=GT", 0),
+        ("compare(%j, %limit), direction=LT", _MORE, 64),
     ],
 )
 def test_a_counter_says_how_often_a_loop_turns(old, new, turns):
@@ -72,7 +88,7 @@ def test_a_counter_says_how_often_a_loop_turns(old, new, turns):
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        # doubled, by nothing, downwards, or by what is not known
+        # doubled, by nothing, past its limit, or by what is not known
         (_NEXT, "%next = s32[] multiply(%copy, %by)"),
         (_NEXT, "%next = s32[] add(%copy, %copy)"),
         ("%one = s32[]{:S(6)} constant(1)", "%one = s32[] constant(0)"),
@@ -83,12 +99,25 @@ def test_a_counter_says_how_often_a_loop_turns(old, new, turns):
         (_TUPLE, "tuple(%start, %given, %three)"),
         ("tuple(%next, %end, %by)", "tuple(%next, %next, %by)"),
         ("tuple(%next, %end, %by)", "tuple(%next, %by, %end)"),
-        ("direction=LT", "direction=NE"),
+        ("direction=LT", "direction=EQ"),
     ],
 )
 def test_a_loop_whose_turns_are_not_known_is_refused(old, new):
   with pytest.raises(hlo.Unreadable, match="loop: its number of turns"):
     hlo.read(_LOOP.replace(old, new))
+
+
+def test_downwards_it_turns_as_often_as_it_fits():
+  text = _LOOP.replace("constant(1)", "constant(-3)").replace("(66)", "(-4)")
+  text = text.replace("direction=LT", "direction=GE")
+  assert hlo.read(text).cycles == 3  # 2, -1, -4
+
+
+def test_of_a_counter_in_two_words_the_lower_one_counts():
+  assert hlo.read(_LOOP.replace(_LESS, _WORDS)).cycles == 64
+  other = _WORDS.replace("%c = s32[] constant(3)", "%c = s32[] constant(4)")
+  with pytest.raises(hlo.Unreadable, match="loop: its number of turns"):
+    hlo.read(_LOOP.replace(_LESS, other))
 
 
 def test_a_step_that_is_an_argument_is_refused():
