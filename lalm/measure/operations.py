@@ -17,6 +17,7 @@ Outputs nobody uses are dropped before counting, as the compiler drops them.
 Compiler counts (`cost_analysis`) see a loop's body once, whatever its length.
 """
 
+import collections
 import dataclasses
 import math
 from typing import Any, Callable, Mapping, Sequence
@@ -26,6 +27,8 @@ from jax.extend import core
 from jax.interpreters import partial_eval
 
 from lalm.attention import tuning
+from lalm.measure import products
+from lalm.measure import trips
 
 # They move, name or convert values: no arithmetic worth counting.
 _FREE = frozenset("""
@@ -47,8 +50,6 @@ _OPAQUE = frozenset("""
   pallas_call pure_callback qr ragged_dot ragged_dot_general scaled_dot schur
   svd triangular_solve tridiagonal_solve
   """.split())
-# Of two operands the other way round.
-MIRRORED = {"lt": "gt", "le": "ge", "gt": "lt", "ge": "le", "ne": "ne"}
 
 
 class UnreadableError(ValueError):
@@ -57,19 +58,33 @@ class UnreadableError(ValueError):
 
 @dataclasses.dataclass(frozen=True, order=True)
 class Operations:
-  """Exact numbers of operations; `products` counts 2mnk for a product."""
+  """Exact numbers of operations.
+
+  Attributes:
+    products: 2mnk of each product.
+    elementwise: one of each element.
+    kinds: the products by their kind, as in `products`.
+  """
 
   products: int = 0
   elementwise: int = 0
+  kinds: Mapping[str, int] = dataclasses.field(
+      default_factory=dict, compare=False
+  )
 
   def __add__(self, other: "Operations") -> "Operations":
+    kinds = collections.Counter(self.kinds)
+    kinds.update(other.kinds)
     return Operations(
-        self.products + other.products, self.elementwise + other.elementwise
+        self.products + other.products,
+        self.elementwise + other.elementwise,
+        dict(kinds),
     )
 
   def times(self, count: int) -> "Operations":
     """The operations of `count` runs."""
-    return Operations(self.products * count, self.elementwise * count)
+    kinds = {kind: each * count for kind, each in self.kinds.items()}
+    return Operations(self.products * count, self.elementwise * count, kinds)
 
 
 def count(
@@ -108,33 +123,18 @@ def _open(jaxpr: Any) -> Any:
   return jaxpr.jaxpr if isinstance(jaxpr, core.ClosedJaxpr) else jaxpr
 
 
-def _integer(value: Any) -> int | None:
-  """The value as a Python integer if it is a concrete scalar integer."""
-  dtype = getattr(value, "dtype", None)
-  if isinstance(value, int):
-    return int(value)
-  if dtype is None or getattr(value, "shape", None) != ():
-    return None
-  return int(value) if dtype.kind in "iub" else None
-
-
 def _constants(jaxpr: Any) -> dict[Any, int]:
   """The integer constants a closed jaxpr carries, by variable."""
   pairs = zip(_open(jaxpr).constvars, getattr(jaxpr, "consts", ()))
-  known = {variable: _integer(value) for variable, value in pairs}
+  known = {variable: trips.integer(value) for variable, value in pairs}
   return {variable: v for variable, v in known.items() if v is not None}
-
-
-def _lookup(atom: Any, known: Mapping[Any, int]) -> int | None:
-  """The integer behind a literal or variable, None where it is not known."""
-  return _integer(atom.val) if hasattr(atom, "val") else known.get(atom)
 
 
 def _bind(
     inner: Any, operands: Sequence[Any], known: Mapping[Any, int]
 ) -> dict[Any, int]:
   """What a body knows of its inputs, given the operands of its call."""
-  values = [_lookup(operand, known) for operand in operands]
+  values = [trips.lookup(operand, known) for operand in operands]
   pairs = zip(_open(inner).invars, values)
   bound = {variable: v for variable, v in pairs if v is not None}
   return {**_constants(inner), **bound}
@@ -169,7 +169,7 @@ def _results(
   inside = dict(_bind(body, equation.invars, known))
   for inner in _open(body).eqns:
     inside |= _results(inner, inside, platform)
-  values = (_lookup(atom, inside) for atom in _open(body).outvars)
+  values = (trips.lookup(atom, inside) for atom in _open(body).outvars)
   found = zip(equation.outvars, values)
   return {outvar: value for outvar, value in found if value is not None}
 
@@ -182,7 +182,7 @@ def _evaluate(
   if name == "platform_index":
     return _platform_index(equation.params["platforms"], platform)
   if name in ("convert_element_type", "copy", "squeeze", "stop_gradient"):
-    value = _lookup(equation.invars[0], known)
+    value = trips.lookup(equation.invars[0], known)
     # Elements of an extended dtype, such as a random key, have no kind.
     kind = getattr(equation.outvars[0].aval.dtype, "kind", None)
     return value if kind in ("i", "u") else None
@@ -203,10 +203,9 @@ def _of_equation(
     equation: Any, known: Mapping[Any, int], platform: str
 ) -> Operations:
   name, params = equation.primitive.name, equation.params
-  if name == "dot_general":
-    return Operations(products=_dot(equation))
-  if name == "conv_general_dilated":
-    return Operations(products=_convolution(equation))
+  made = products.of(equation)
+  if made is not None:
+    return Operations(made, kinds={products.kind(equation): made})
   if name in _OPAQUE:
     raise UnreadableError(f"{name}: its products are not in the jaxpr")
   if name == "scan":
@@ -245,47 +244,6 @@ def _with_body(equation: Any) -> Operations:
   raise UnreadableError(f"{name}: how often its body runs is not known")
 
 
-def _dot(equation: Any) -> int:
-  """2 x elements of the output x length of the contraction."""
-  (contracted, _), _ = equation.params["dimension_numbers"]
-  shape = equation.invars[0].aval.shape
-  inner = math.prod(int(shape[axis]) for axis in contracted)
-  return 2 * _size(equation.outvars[0]) * inner
-
-
-def _convolution(equation: Any) -> int:
-  """2 x elements of the output x kernel elements behind each of them.
-
-  Zeros that dilate the input, as a gradient's do where strides are, are none.
-  """
-  params = equation.params
-  shapes = [atom.aval.shape for atom in (*equation.invars, *equation.outvars)]
-  given, kernel, made = (
-      [int(shape[axis]) for axis in order]
-      for shape, order in zip(shapes, params["dimension_numbers"])
-  )
-  spatial = zip(
-      given[2:], kernel[2:], made[2:], params["window_strides"],
-      params["padding"], params["lhs_dilation"], params["rhs_dilation"],
-  )  # fmt: skip
-  # Of batch, features, and input features behind each: kernels know groups.
-  return 2 * made[0] * made[1] * kernel[1] * math.prod(map(_taps, spatial))
-
-
-def _taps(dimension: tuple) -> int:
-  """Pairs of an output and a kernel element in one dimension."""
-  given, kernel, made, stride, (before, _), dilated, apart = dimension
-  if dilated == 1:
-    return kernel * made
-  last = (given - 1) * dilated
-  places = (
-      output * stride + tap * apart - before
-      for output in range(made)
-      for tap in range(kernel)
-  )
-  return sum(place % dilated == 0 and 0 <= place <= last for place in places)
-
-
 def _elementwise(equation: Any) -> int:
   name = equation.primitive.name
   if name in _FREE:
@@ -305,7 +263,7 @@ def _shards(params: Mapping[str, Any]) -> int:
 def _cond(equation: Any, known: Mapping[Any, int], platform: str) -> Operations:
   """The dearest branch, or the only one a known index can choose."""
   branches = equation.params["branches"]
-  index = _lookup(equation.invars[0], known)
+  index = trips.lookup(equation.invars[0], known)
   if index is not None:
     branches = [branches[min(max(index, 0), len(branches) - 1)]]
   operands = equation.invars[1:]
@@ -324,8 +282,8 @@ def _while(
   split = params["cond_nconsts"], params["body_nconsts"]
   start = operands[sum(split) :]
   before = _bind(test, [*operands[: split[0]], *start], known)
-  trips = _trips(_open(test), _open(body), split, before)
-  if trips is None:
+  turns = trips.of_while(_open(test), _open(body), split, before)
+  if turns is None:
     raise UnreadableError(
         "while: expected a counter with a known start, step and bound"
         f" (a static trip count), got the condition {_open(test)}"
@@ -334,93 +292,7 @@ def _while(
   inside = _bind(body, constants, known)
   per_trip = _of_jaxpr(body, inside, platform)
   per_test = _of_jaxpr(test, _constants(test), platform)
-  return per_trip.times(trips) + per_test.times(trips + 1)
-
-
-def _trips(
-    test: Any, body: Any, split: tuple[int, int], before: Mapping[Any, int]
-) -> int | None:
-  """Trip count of a counting loop; None where it is no such loop.
-
-  Args:
-    test: the condition; it must be one comparison of two scalars.
-    body: the body, which must step one of them by a constant and leave the
-      other alone.
-    split: numbers of constants of the condition and of the body.
-    before: the known inputs of the condition before the first trip.
-  """
-  if len(test.eqns) != 1 or test.eqns[0].primitive.name not in MIRRORED:
-    return None
-  comparison = test.eqns[0].primitive.name
-  left, right = test.eqns[0].invars
-  steps = _step(left, test, body, split), _step(right, test, body, split)
-  first, last = _lookup(left, before), _lookup(right, before)
-  if first is None or last is None:
-    return None
-  if steps[0] == 0:  # the bound is on the left: turn the comparison round
-    comparison, first, last = MIRRORED[comparison], last, first
-    steps = steps[1], steps[0]
-  step, still = steps
-  if step is None or still != 0:
-    return None  # not a counter, or a bound that moves
-  return turns(comparison, first, last, step)
-
-
-def _step(
-    atom: Any, test: Any, body: Any, split: tuple[int, int]
-) -> int | None:
-  """What one trip adds to this input of the condition; None if unknown."""
-  if hasattr(atom, "val") or atom not in test.invars:
-    return 0
-  place = test.invars.index(atom) - split[0]
-  if place < 0:
-    return 0  # a constant of the condition
-  before, after = body.invars[split[1] + place], body.outvars[place]
-  if after is before:
-    return 0
-  for equation in body.eqns:
-    if after in equation.outvars:
-      return _increment(equation, before)
-  return None
-
-
-def _increment(equation: Any, before: Any) -> int | None:
-  """The literal that `before + literal` or `before - literal` adds."""
-  if equation.primitive.name not in ("add", "sub"):
-    return None
-  left, right = equation.invars
-  if equation.primitive.name == "add" and right is before:
-    left, right = right, left
-  if left is not before or not hasattr(right, "val"):
-    return None
-  value = _integer(right.val)
-  if value is None:
-    return None
-  return value if equation.primitive.name == "add" else -value
-
-
-def turns(comparison: str, first: int, last: int, step: int) -> int | None:
-  """Returns the trips of `while first <comparison> last: first += step`.
-
-  Args:
-    comparison: lt, le, gt, ge or ne.
-    first: the counter before the first trip.
-    last: the bound.
-    step: what a trip adds.
-
-  Returns:
-    How many; None where they do not end.
-  """
-  gap = last - first
-  if comparison in ("gt", "ge"):
-    comparison, gap, step = MIRRORED[comparison], -gap, -step
-  if comparison == "le":
-    comparison, gap = "lt", gap + 1
-  if comparison == "lt":
-    if gap <= 0:
-      return 0
-    return -(-gap // step) if step > 0 else None
-  return gap // step if step and gap % step == 0 and gap // step >= 0 else None
+  return per_trip.times(turns) + per_test.times(turns + 1)
 
 
 def largest_array(closed: Any) -> int:

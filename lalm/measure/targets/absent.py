@@ -18,7 +18,10 @@ from lalm.attention import catalogue
 from lalm.measure import environment
 from lalm.measure import kernel
 from lalm.measure import keys
+from lalm.measure import operations
 from lalm.measure import points
+from lalm.measure import products
+from lalm.measure import trips
 from lalm.measure import worker
 from lalm.measure.targets import collectives
 from lalm.measure.targets import costs
@@ -49,6 +52,9 @@ class Target:
       loops,
       collectives,
       hardware,
+      operations,
+      products,
+      trips,
   )
   seconds = 3.0  # of compiling a point, to plan with
 
@@ -103,7 +109,7 @@ class Target:
     del settings
     with kernel.precision(point):
       lowered, way = self._lowered(point)
-      found = costs.read(lowered, self._machine.name)
+      found = costs.read(lowered, self._machine)
     mechanism = self._present.find(point["mechanism"])
     status, reason, chip = "ok", "", self._machine.chip
     if found.peak_bytes > chip.memory:

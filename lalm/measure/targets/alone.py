@@ -11,11 +11,15 @@ import jax
 from lalm.measure import kernel
 from lalm.measure.targets import absent
 from lalm.measure.targets import costs
+from lalm.measure.targets import hardware
 from lalm.measure.targets import topology
 
 
 class Target(absent.Target):
   """Plans and compiles the points of another target for one device."""
+
+  def __init__(self, present: Any, machine: hardware.Machine) -> None:
+    super().__init__(present, machine._replace(devices=1))
 
   def measure(
       self, point: kernel.Point, replicate: int, settings: kernel.Settings

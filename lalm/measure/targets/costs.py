@@ -5,8 +5,8 @@ It is compiled by the machine's own compiler, and nothing is run:
     costs = of(function, arguments, "tpu-v5e-16x16", specs=(P(None, "tokens"),))
 
 Bytes, traffic and collectives are of one device, operations of all together. A
-roofline takes products as shared evenly by the devices, which they are not
-where each device makes them all.
+roofline takes products as shared evenly by the devices where anything is split,
+which they are not where each device makes them all.
 """
 
 from collections.abc import Sequence
@@ -38,15 +38,16 @@ class Costs(NamedTuple):
     peak_bytes: the most that is live at once, inputs included, on a device.
     operations: products (2mnk each) and elementwise ones of all devices; None
       where they cannot be read.
-    traffic: bytes to and from a device's memory.
+    traffic: bytes to and from a device's memory; None where a loop's turns are
+      not known.
     collectives: kind -> (how often, bytes of operands or results on a device,
-      whichever are more).
+      whichever are more); empty where a loop's turns are not known.
     compiler_seconds: by the compiler's own estimate of its instructions, which
-      leaves out collectives; None where it makes none.
+      leaves out collectives and sorting; None where it makes none.
     roofline_seconds: the longest of products, shared evenly by the devices,
-      traffic and collectives at the published peaks; all products at the rate
-      of the slowest dtype and precision among them. None where operations are,
-      or where no rate of a dtype is published.
+      traffic and collectives at the published peaks; products each at the rate
+      of their dtype and precision. None where operations or traffic are, or
+      where no rate of a kind is published.
     lowering_seconds: of tracing and lowering here.
     compile_seconds: of compiling here.
   """
@@ -56,7 +57,7 @@ class Costs(NamedTuple):
   temporary_bytes: int
   peak_bytes: int
   operations: operations.Operations | None
-  traffic: float
+  traffic: float | None
   collectives: dict[str, tuple[int, float]]
   compiler_seconds: float | None
   roofline_seconds: float | None
@@ -92,19 +93,21 @@ def of(
   """Returns what a function costs on a machine.
 
   Args:
-    function: jittable, or under `jax.jit` already.
+    function: jittable, or under `jax.jit` already; `functools.partial` binds
+      what is no array.
     arguments: arrays, `jax.ShapeDtypeStruct`s or numbers, pytrees of them too.
+      A struct may have a `NamedSharding` on the machine's devices.
     target: name of the machine, as in `hardware`.
     specs: for each argument a `PartitionSpec` over the axis "tokens" of all the
-      machine's devices, or None where each device has all of it; None for all.
+      machine's devices, a `NamedSharding` on them, or None where each device
+      has all of it; None for all.
 
   Raises:
     ValueError: no such machine, shapes that do not fit, or no such function,
       arguments or specs.
     topology.Missing: its compiler is not installed.
-    hlo.Unreadable: a loop whose turns the compiler does not know.
   """
-  hardware.get(target)
+  machine = hardware.get(target)
   if not callable(function) or isinstance(function, jax.stages.Compiled):
     raise ValueError(
         f"function: expected a jittable one, got {type(function).__name__}"
@@ -115,7 +118,9 @@ def of(
   if not _reads(made.jaxpr):  # or it is compiled for this machine
     everywhere = NamedSharding(mesh, PartitionSpec())
     made = lower(jax.jit(function, out_shardings=everywhere), given, target)
-  return read(made, target)
+  if not _splits(made.jaxpr, given):
+    machine = machine._replace(devices=1)  # each of them does it all
+  return read(made, machine)
 
 
 def lower(function: Any, arguments: Sequence[Any], target: str) -> Lowered:
@@ -134,23 +139,18 @@ def lower(function: Any, arguments: Sequence[Any], target: str) -> Lowered:
   return Lowered(made, traced.jaxpr, time.perf_counter() - start)
 
 
-def read(lowered: Lowered, target: str) -> Costs:
+def read(lowered: Lowered, machine: hardware.Machine) -> Costs:
   """Compiles for a machine; returns what that says of costs.
 
   Args:
-    lowered: by `lower`.
-    target: name of the machine.
-
-  Raises:
-    hlo.Unreadable: a loop whose turns the compiler does not know.
+    lowered: by `lower`, for the machine.
+    machine: with as many devices as share the products.
   """
-  machine = hardware.get(target)
   start = time.perf_counter()
   compiled = _compile(lowered.program)
   seconds = time.perf_counter() - start
   counted = _count(lowered.jaxpr, machine.chip.platform)
-  dtype = _slowest(lowered.jaxpr, machine.chip)
-  return _read(compiled, counted, machine, dtype)._replace(
+  return _read(compiled, counted, machine)._replace(
       lowering_seconds=lowered.seconds, compile_seconds=seconds
   )
 
@@ -198,19 +198,28 @@ def placed(arguments: Sequence[Any], mesh: Any, specs: Any = None) -> tuple:
 
 def _place(mesh: Any, spec: Any, x: Any) -> jax.ShapeDtypeStruct:
   """The shape of an array or a number, with its place."""
-  if not isinstance(spec, (PartitionSpec, type(None))):
+  if not isinstance(spec, (PartitionSpec, NamedSharding, type(None))):
     raise ValueError(
-        "specs: expected a PartitionSpec or None for an argument and all that"
-        f" is in it, got {type(spec).__name__}"
+        "specs: expected a PartitionSpec, a NamedSharding or None for an"
+        f" argument and all that is in it, got {type(spec).__name__}"
+    )
+  if spec is None and isinstance(x, jax.ShapeDtypeStruct):
+    spec = x.sharding  # an array's own is of the devices that are here
+  if isinstance(spec, PartitionSpec):
+    spec = NamedSharding(mesh, spec)
+  sharding = spec or NamedSharding(mesh, PartitionSpec())
+  if set(sharding.device_set) != set(mesh.devices.flat):
+    raise ValueError(
+        "sharding: expected one on the target's devices"
+        f" (`topology.devices`), got {sharding}"
     )
   try:
     shape = jax.eval_shape(lambda y: y, x)
   except TypeError:
     raise ValueError(
-        "arguments: expected arrays, jax.ShapeDtypeStructs or numbers, got"
-        f" {type(x).__name__}"
+        "arguments: expected arrays, jax.ShapeDtypeStructs or numbers"
+        f" (functools.partial binds what is none), got {type(x).__name__}"
     ) from None
-  sharding = NamedSharding(mesh, spec or PartitionSpec())
   return shape.update(sharding=sharding)
 
 
@@ -227,93 +236,86 @@ def _count(jaxpr: Any, platform: str) -> operations.Operations | None:
     return None
 
 
-def _slowest(jaxpr: Any, chip: hardware.Chip) -> str:
-  """The dtype of products' operands that a chip is slowest with.
-
-  One that it has no published rate of comes first.
-  """
-  found = _multiplied(jaxpr) or {"float32"}
-  return min(sorted(found), key=lambda name: chip.products.get(name, 0.0))
-
-
-def _fast(precision: Any) -> bool:
-  """Whether float32 operands may be multiplied in fewer bits."""
-  given = precision if isinstance(precision, tuple) else (precision,)
-  return all(p in (None, jax.lax.Precision.DEFAULT) for p in given)
-
-
-def _multiplied(jaxpr: Any) -> set[str]:
-  """The dtypes of all products' operands."""
-  if not hasattr(jaxpr, "eqns"):
-    inner = jaxpr if isinstance(jaxpr, (tuple, list)) else ()
-    inner = [jaxpr.jaxpr] if hasattr(jaxpr, "jaxpr") else inner
-    return set().union(*map(_multiplied, inner))
-  found: set[str] = set()
-  for equation in jaxpr.eqns:
-    if equation.primitive.name in ("dot_general", "conv_general_dilated"):
-      kinds = (str(atom.aval.dtype) for atom in equation.invars[:2])
-      fast = _fast(equation.params.get("precision"))
-      found.update(
-          hardware.FAST if fast and kind == "float32" else kind
-          for kind in kinds
-      )
-    found.update(*map(_multiplied, equation.params.values()))
-  return found
+def _splits(jaxpr: Any, arguments: Any) -> bool:
+  """Whether devices may share a program's work."""
+  placed_ = jax.tree.leaves(arguments)
+  if not all(x.sharding.is_fully_replicated for x in placed_):
+    return True
+  text = str(jaxpr)
+  return "shard_map" in text or "sharding_constraint" in text
 
 
 def _read(
     compiled: Any,
     counted: operations.Operations | None,
     machine: hardware.Machine,
-    dtype: str,
 ) -> Costs:
   memory = compiled.memory_analysis()
-  sizes = [
+  argument, output, temporary = (
       getattr(memory, f"{name}_size_in_bytes")
-      for name in ("argument", "output", "temp", "alias")
-  ]
-  argument, output, temporary, alias = sizes
-  found = hlo.read(compiled.as_text())
+      for name in ("argument", "output", "temp")
+  )
+  found = _text(compiled)
   costs = Costs(
       argument,
       output,
       temporary,
-      argument + output + temporary - alias,
+      _peak(memory, machine.chip.platform),
       counted,
-      found.traffic,
-      found.collectives,
+      None if found is None else found.traffic,
+      {} if found is None else found.collectives,
       _compiler_seconds(found, machine),
       None,
       0.0,
       0.0,
   )
-  return costs._replace(roofline_seconds=roofline(costs, machine, dtype))
+  return costs._replace(roofline_seconds=roofline(costs, machine))
+
+
+def _peak(memory: Any, platform: str) -> int:
+  """Bytes of all that is live at once, constants of the program included.
+
+  They are part of a TPU's code, and of a GPU's own sum.
+  """
+  live = memory.argument_size_in_bytes + memory.output_size_in_bytes
+  live += memory.temp_size_in_bytes - memory.alias_size_in_bytes
+  if platform == "tpu":
+    return live + memory.generated_code_size_in_bytes
+  return max(live, memory.peak_memory_in_bytes)
+
+
+def _text(compiled: Any) -> hlo.Costs | None:
+  """What the program's text says; None where a loop does not say its turns."""
+  try:
+    return hlo.read(compiled.as_text())
+  except hlo.Unreadable:
+    return None
 
 
 def _compiler_seconds(
-    found: hlo.Costs, machine: hardware.Machine
+    found: hlo.Costs | None, machine: hardware.Machine
 ) -> float | None:
   """Cycles by the clock; the compiler's own sum has each loop's body once."""
   clock = machine.chip.clock
-  return found.cycles / clock if clock and found.cycles else None
+  return found.cycles / clock if found and clock and found.cycles else None
 
 
-def roofline(
-    costs: Costs, machine: hardware.Machine, dtype: str
-) -> float | None:
+def roofline(costs: Costs, machine: hardware.Machine) -> float | None:
   """Returns seconds at the published peaks: the longest of three.
 
   Args:
     costs: of the program.
     machine: it is compiled for.
-    dtype: of the products' operands.
   """
   chip = machine.chip
-  if costs.operations is None or dtype not in chip.products:
+  if costs.operations is None or costs.traffic is None:
     return None
-  products = costs.operations.products / machine.devices
+  kinds = costs.operations.kinds
+  if not set(kinds) <= set(chip.products):
+    return None
+  products = sum(n / chip.products[kind] for kind, n in kinds.items())
   return max(
-      products / chip.products[dtype],
+      products / machine.devices,
       costs.traffic / chip.bandwidth,
       costs.communication / chip.links,
   )

@@ -8,8 +8,7 @@ of what is published for both, all links of a chip together.
 
 from typing import NamedTuple
 
-# TensorFloat-32 on GPUs, one pass of bfloat16 on TPUs.
-FAST = "float32 by default"
+from lalm.measure import products as kinds
 
 
 class Chip(NamedTuple):
@@ -19,8 +18,9 @@ class Chip(NamedTuple):
     platform: of XLA: "cuda" or "tpu".
     memory: bytes that programs may use: of TPUs what their compilers allow,
       which is less than the chip has; of GPUs what their driver shows.
-    products: operations (2mnk a product) a second, by dtype of the operands;
-      `FAST` is float32 at JAX's default precision.
+    products: operations (2mnk a product) a second, by kind, as in
+      `measure.products`: float32 by default is TensorFloat-32 on GPUs and one
+      pass of bfloat16 on TPUs.
     bandwidth: bytes a second to and from its memory.
     links: bytes a second it can send to others.
     clock: cycles a second of what its compiler counts cycles of; None where
@@ -59,10 +59,15 @@ def _tpu(
   """A TPU chip of so many multipliers.
 
   Each makes two operations a cycle, which gives the clock. float32 products are
-  six of bfloat16 (HIGHEST precision).
+  six of bfloat16 at HIGHEST precision, three at HIGH.
   """
   rate = tflops * 1e12
-  products = {"bfloat16": rate, FAST: rate, "float32": rate / 6}
+  products = {
+      "bfloat16": rate,
+      kinds.FAST: rate,
+      kinds.HIGH: rate / 3,
+      "float32": rate / 6,
+  }
   clock = rate / (2 * units)
   return Chip("tpu", memory, products, bandwidth, links, clock, "tpu")
 
@@ -73,7 +78,8 @@ _H100 = Chip(
     {
         "bfloat16": 989.4e12,
         "float16": 989.4e12,
-        FAST: 494.7e12,
+        kinds.FAST: 494.7e12,
+        kinds.HIGH: 494.7e12,
         "float32": 66.9e12,
         "float64": 66.9e12,
     },

@@ -1,7 +1,8 @@
 """Traffic, collectives and cycles of a compiled program, read from its text.
 
 XLA's own `cost_analysis` counts the body of a loop once. Here each instruction
-counts as often as it runs (see `loops`). Of branches the dearest counts.
+counts as often as it runs (see `loops`). Of branches the dearest counts, by
+traffic, collectives and cycles each.
 
 An instruction reads its operands and writes its result once. A slice reads what
 it takes, an update or a scatter in place writes what it changes, also inside a
@@ -65,6 +66,15 @@ class Costs(NamedTuple):
     traffic = self.traffic + other.traffic
     return Costs(traffic, moved, self.cycles + other.cycles)
 
+  def most(self, other: "Costs") -> "Costs":
+    """The larger of each: of two, one happens."""
+    moved = dict(self.collectives)
+    for kind, (count, size) in other.collectives.items():
+      had = moved.get(kind, (0, 0.0))
+      moved[kind] = (max(had[0], count), max(had[1], size))
+    cycles = max(self.cycles, other.cycles)
+    return Costs(max(self.traffic, other.traffic), moved, cycles)
+
 
 NOTHING = Costs(0.0, {}, 0.0)
 
@@ -111,7 +121,7 @@ class _Module:
       return turn.times(loops.turns(made, body, self._computations))
     if opcode == "conditional":
       branches = [n for names in made.called.values() for n in names]
-      return max(map(self._of, branches), key=lambda c: (c.traffic, c.cycles))
+      return functools.reduce(Costs.most, map(self._of, branches))
     if opcode in ("call", "async-start"):
       return self._sum(n for names in made.called.values() for n in names)
     cycles = _CYCLES.search(made.line)

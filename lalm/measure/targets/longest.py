@@ -16,8 +16,9 @@ import math
 import sys
 from typing import Any, NamedTuple
 
+import jax
+
 from lalm.measure import kernel
-from lalm.measure import worker
 from lalm.measure.targets import absent
 from lalm.measure.targets import costs
 from lalm.measure.targets import hardware
@@ -74,7 +75,8 @@ def of(
 
   Args:
     function: as in `costs.of`.
-    arguments: from a length to the function's arguments.
+    arguments: from a length to the function's arguments; shapes are enough,
+      and arrays must fit here.
     target: name of the machine, as in `hardware`.
     specs: as in `costs.of`.
 
@@ -85,9 +87,8 @@ def of(
   machine = hardware.get(target)
 
   def compiled(length: int) -> Record | None:
-    found = _or_none(
-        lambda: costs.of(function, arguments(length), target, specs)
-    )
+    given = arguments(length)  # its errors are its own
+    found = _or_none(lambda: costs.of(function, given, target, specs))
     if found is None:
       return None
     return {"memory": {"device_bytes": found.peak_bytes}, "costs": found}
@@ -99,11 +100,16 @@ def of(
 
 
 def _or_none(compiled: Callable[[], Any]) -> Any:
-  """What was compiled; None where the compiler found no room for it."""
+  """What was compiled; None where the compiler found no room for it.
+
+  On the chip itself (vmem, smem) there is no more room for shorter lengths.
+  """
   try:
     return compiled()
-  except Exception as error:
-    if worker.status_of(error) != "out_of_memory":
+  except jax.errors.JaxRuntimeError as error:
+    text = str(error)
+    elsewhere = "memory space" in text and "memory space hbm" not in text
+    if "RESOURCE_EXHAUSTED" not in text or elsewhere:
       raise
     return None
 
@@ -157,7 +163,7 @@ def _rounded(length: float, grain: int) -> int:
 
 
 def _size(record: Record) -> float:
-  return float(record["memory"]["device_bytes"])
+  return float(max(record["memory"]["device_bytes"], 1))
 
 
 def _next(

@@ -9,7 +9,7 @@ lower one counts. Whatever else ends a loop is not known before it runs.
 from collections.abc import Mapping
 import re
 
-from lalm.measure import operations
+from lalm.measure import trips
 from lalm.measure.targets import instructions
 from lalm.measure.targets.instructions import Body
 from lalm.measure.targets.instructions import Instruction
@@ -58,11 +58,11 @@ class _Loop:
     test = self._test(condition)
     found = _DIRECTION.search(test.line) if test.opcode == "compare" else None
     how = found.group(1).lower() if found else ""
-    if how in operations.MIRRORED:
+    if how in trips.MIRRORED:
       one, other = (self._sum(name, condition) for name in test.operands)
       for way, counter, limit in (
           (how, one, other),
-          (operations.MIRRORED[how], other, one),
+          (trips.MIRRORED[how], other, one),
       ):
         if (count := self._counted(way, counter, limit)) is not None:
           return count
@@ -78,7 +78,7 @@ class _Loop:
     first, step = self._first(counter[0]), self._step(counter[0])
     if first is None or not step:
       return None
-    return operations.turns(way, first + counter[1], last, step)
+    return trips.turns(way, first + counter[1], last, step)
 
   def _test(self, condition: Body) -> Instruction:
     """The comparison that a loop goes on with: of two words, the lower's.

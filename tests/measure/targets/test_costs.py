@@ -12,6 +12,10 @@ from lalm.measure.targets import topology
 _NAME = "tpu-v5e-2x2"
 _X = jax.ShapeDtypeStruct((8, 16), jnp.bfloat16)
 
+_ELSEWHERE = jax.sharding.NamedSharding(
+    jax.sharding.Mesh(jax.devices()[:1], ("tokens",)), P()
+)
+
 
 @pytest.fixture(name="of")
 def _of(monkeypatch):
@@ -40,6 +44,7 @@ def _exact(x, y):
         (_double, (_X,), P("tokens"), "specs: expected a tuple"),
         (_double, (_X,), (None, None), "specs: expected 1, one an argument"),
         (_double, (_X,), ({"a": P()},), "specs: expected a PartitionSpec"),
+        (_double, (_X,), (_ELSEWHERE,), "sharding: expected one on the targ"),
     ],
 )
 def test_a_plain_mistake_is_named(of, function, arguments, specs, message):
@@ -61,26 +66,42 @@ def test_what_reads_no_argument_goes_to_the_machine(of, monkeypatch, arguments):
   assert "num_partitions = 4" in lowered[0].program.as_text()
 
 
-@pytest.mark.parametrize(
-    ("function", "dtypes", "slowest"),
-    [
-        (lambda x, y, s: (x @ y) * s, ("bfloat16", "bfloat16", "float32"), 16),
-        (lambda x, y, s: x @ y, ("float32",) * 3, "fast"),
-        (
-            lambda x, y, s: jax.lax.scan(
-                lambda c, _: (jax.jit(_exact)(c, y), None), x, length=3
-            )[0],
-            ("float32", "float32", "bfloat16"),
-            32,
-        ),
-        (lambda x, y, s: _exact(x, y) @ y, ("float32",) * 3, 32),
-        (lambda x, y, s: x + y + s, ("bfloat16", "bfloat16", "bfloat16"), 32),
-        (lambda x, y, s: x @ y, ("int8", "int8", "float32"), 8),
-    ],
-)
-def test_products_go_at_the_rate_of_their_operands(function, dtypes, slowest):
-  given = [jax.ShapeDtypeStruct((16, 16), dtype) for dtype in dtypes]
-  jaxpr = jax.jit(function).trace(*given).jaxpr
-  names = {8: "int8", 16: "bfloat16", 32: "float32", "fast": hardware.FAST}
-  chip = hardware.get(_NAME).chip
-  assert costs._slowest(jaxpr, chip) == names[slowest]
+def test_a_struct_keeps_the_sharding_it_has(of):
+  mesh = topology.mesh(_NAME, "rows")
+  own = jax.sharding.NamedSharding(mesh, P("rows"))
+  split = jax.ShapeDtypeStruct(_X.shape, _X.dtype, sharding=own)
+  parts = [of(_double, (split,)), of(_double, (_X,), (own,))]
+  parts.append(of(_double, (_X,), (P("tokens"),)))
+  assert {found.argument_bytes for found in parts} == {8 * 16 * 2 // 4}
+  assert of(_double, (_X,)).argument_bytes == 8 * 16 * 2
+
+
+def test_devices_that_all_do_the_same_do_not_share_it(of):
+  x = jax.ShapeDtypeStruct((256, 256), jnp.bfloat16)
+  product = lambda x, y: x @ y
+  rate = hardware.get(_NAME).chip.products["bfloat16"]
+  same, shared = of(product, (x, x)), of(product, (x, x), (P("tokens"), None))
+  assert same.operations == shared.operations
+  assert same.roofline_seconds >= 2 * 256**3 / rate
+  moved = lambda found: found._replace(traffic=0.0)
+  machine = hardware.get(_NAME)
+  assert costs.roofline(moved(shared), machine) == 2 * 256**3 / rate / 4
+
+
+def test_a_loop_of_unknown_length_leaves_what_is_known(of):
+  double = lambda x: jax.lax.while_loop(
+      lambda x: jnp.sum(x) < 10, lambda x: 2 * x, x
+  )
+  found = of(double, (_X,))
+  assert found.argument_bytes == 8 * 16 * 2 and found.peak_bytes > 0
+  assert found.traffic is found.roofline_seconds is found.operations is None
+
+
+@pytest.mark.parametrize(("platform", "most"), [("tpu", 24), ("cuda", 50)])
+def test_constants_are_live_too(platform, most):
+  class Memory:
+    argument_size_in_bytes, output_size_in_bytes = 8, 8
+    temp_size_in_bytes, alias_size_in_bytes = 8, 4
+    generated_code_size_in_bytes, peak_memory_in_bytes = 4, 50
+
+  assert costs._peak(Memory(), platform) == most

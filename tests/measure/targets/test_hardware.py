@@ -36,14 +36,18 @@ def test_clocks_of_tpus_are_those_of_chips():
 def test_a_roofline_is_the_longest_of_three():
   machine = hardware.get("tpu-v5e-2x2")
   chip = machine.chip
-  counted = costs.operations.Operations(4 * chip.products["bfloat16"], 0)
+  second = {kind: 2 * rate for kind, rate in chip.products.items()}
+  kinds = {kind: second[kind] for kind in ("bfloat16", "float32")}
+  counted = costs.operations.Operations(kinds=kinds)
   one = costs.Costs(0, 0, 0, 0, counted, 0.0, {}, None, None, 0.0, 0.0)
-  seconds = lambda **fields: costs.roofline(
-      one._replace(**fields), machine, "bfloat16"
-  )
-  assert seconds() == 1.0  # each of the four makes a quarter
+  seconds = lambda **fields: costs.roofline(one._replace(**fields), machine)
+  assert seconds() == 1.0  # one of each kind; each of the four a quarter
   assert seconds(traffic=3 * chip.bandwidth) == 3.0
   assert seconds(collectives={"all-gather": (1, 2 * chip.links)}) == 2.0
   assert seconds(collectives={"all-reduce": (1, 2 * chip.links)}) == 4.0
-  assert costs.roofline(one, machine, "float64") is None
-  assert costs.roofline(one._replace(operations=None), machine, "f") is None
+  unknown = costs.operations.Operations(kinds={**kinds, "float64": 1})
+  assert seconds(operations=unknown) is None
+  assert seconds(operations=None) is None
+  assert seconds(traffic=None) is None
+  alone = machine._replace(devices=1)
+  assert costs.roofline(one, alone) == 4.0

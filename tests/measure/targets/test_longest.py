@@ -2,6 +2,7 @@
 
 import math
 
+import jax
 import pytest
 
 from lalm.measure.targets import costs
@@ -66,7 +67,7 @@ def test_of_a_function_of_ones_own_the_longest_is_found_too(monkeypatch):
     (length,) = arguments
     tried.append(length)
     if length > 40 * 2**20:
-      raise RuntimeError("RESOURCE_EXHAUSTED: Ran out of memory")
+      raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Ran out of memory")
     return costs.Costs(0, 0, 0, 1000 * length, None, 0.0, {}, *[None] * 4)
 
   monkeypatch.setattr(costs, "of", of)
@@ -79,10 +80,34 @@ def test_of_a_function_of_ones_own_the_longest_is_found_too(monkeypatch):
   assert all(length % (4 * 128) == 0 for length in tried)
 
 
-def test_what_goes_wrong_otherwise_is_no_answer(monkeypatch):
-  def of(*_):
-    raise ValueError("specs: expected a tuple")
+@pytest.mark.parametrize(
+    "error",
+    [
+        ValueError("specs: expected a tuple"),
+        MemoryError("no room here"),
+        # More of it is not what a shorter length needs.
+        jax.errors.JaxRuntimeError(
+            "RESOURCE_EXHAUSTED: Ran out of memory in memory space vmem."
+        ),
+    ],
+)
+def test_what_goes_wrong_otherwise_is_no_answer(monkeypatch, error):
+  def fails(*_):
+    raise error
 
-  monkeypatch.setattr(costs, "of", of)
-  with pytest.raises(ValueError, match="specs: expected"):
+  monkeypatch.setattr(costs, "of", fails)
+  with pytest.raises(type(error), match=str(error)):
     longest.of("f", lambda length: (), "h100")
+
+
+def test_arguments_must_fit_here(monkeypatch):
+  def arguments(length):
+    raise MemoryError(f"no room for {length}")
+
+  monkeypatch.setattr(costs, "of", lambda *_: None)
+  with pytest.raises(MemoryError, match="no room for 32768"):
+    longest.of("f", arguments, "h100")
+
+
+def test_what_takes_no_bytes_has_no_longest():
+  assert _search(lambda n: 0)[0].fails is None
