@@ -37,7 +37,7 @@ EXPERIMENT = command.Experiment(
     fields={
         "target": schema.ABSENT,
         "lengths": schema.Field(
-            schema.whole(1, 2**30),  # positions are int32
+            schema.whole(1, schema.LONGEST),
             32768,
             "tokens that a search begins with",
             "length",

@@ -13,7 +13,8 @@ from typing import Any, Callable, Mapping, NamedTuple
 
 from lalm.measure.targets import hardware
 
-LARGEST = 2**40  # no length or width beyond this is meant seriously
+LARGEST = 2**40  # no width beyond this is meant seriously
+LONGEST = 2**30  # tokens; positions are int32
 _LONGEST = 80  # characters of a refused value that are shown
 
 
@@ -207,7 +208,7 @@ FIELDS: Mapping[str, Field] = {
         "forms to compute them by; empty: the featured ones of each",
     ),
     "lengths": Field(
-        several(whole(1)),
+        several(whole(1, LONGEST)),
         (256, 512, 1024, 2048, 4096, 8192),
         "sequence lengths",
         "length",

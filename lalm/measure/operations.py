@@ -32,9 +32,10 @@ from lalm.measure import trips
 
 # They move, name or convert values: no arithmetic worth counting.
 _FREE = frozenset("""
-  all_gather all_to_all bitcast_convert_type broadcast_in_dim concatenate convert_element_type copy
-  copy_p create_token debug_callback debug_print device_put
-  dynamic_slice dynamic_update_slice empty empty2 expand_dims gather iota name
+  all_gather all_to_all bitcast_convert_type broadcast_in_dim concatenate
+  convert_element_type copy copy_p create_token debug_callback debug_print
+  device_put dynamic_slice dynamic_update_slice empty empty2 expand_dims gather
+  iota name
   optimization_barrier pad pbroadcast pcast platform_index ppermute pvary
   random_unwrap random_wrap reduce_precision reshape rev sharding_constraint
   slice split squeeze stop_gradient transpose axis_index

@@ -1,4 +1,4 @@
-"""How often a `while` of a jaxpr turns: its counter says it, or nothing does."""
+"""How often a `while` of a jaxpr turns: its counter tells, or nothing does."""
 
 from collections.abc import Mapping
 from typing import Any
