@@ -50,8 +50,8 @@ def check(mechanism: Mechanism) -> None:
   transition = mechanism.transition
   if transition not in _DIAGONAL and _RANK_ONE not in transition:
     raise ValueError(
-        "mechanism: expected softmax, window or one of the linear-time"
-        " families, whose state goes through an affine map, got"
+        "mechanism: expected softmax, window, loglinear or one of the"
+        " linear-time families, whose state goes through an affine map, got"
         f" {mechanism.name!r}"
     )
 
@@ -84,8 +84,8 @@ def of(
   blank = empty(form, q, k, v, **gates)
   first = last = None
   if segment_ids is not None:
-    gates["segment_ids"] = segment_ids
-    first, last = segment_ids[:, 0], segment_ids[:, -1]
+    ids = gates["segment_ids"] = segment_ids.astype(jnp.int32)
+    first, last = ids[:, 0], ids[:, -1]
     blank = blank._replace(segment=first)
   probe = _probe(mechanism, blank)
   start = blank._replace(S=jnp.concatenate([blank.S, probe], axis=-1))
@@ -95,6 +95,8 @@ def of(
   if hasattr(after, "m"):
     # The logarithm itself: beside a large input gate exp of it may be 0.
     keep = gates["log_decay"].astype(after.m.dtype).sum(axis=1)
+    if first is not None:  # nothing goes through where a document begins
+      keep = jnp.where((first == last)[:, None], keep, -jnp.inf)
   elif mechanism.transition == "identity":
     keep = jnp.ones_like(S[..., :1, :1])
   return Map(after._replace(S=S), keep, first, last)

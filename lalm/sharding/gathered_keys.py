@@ -2,7 +2,8 @@
 
 Each device holds T / P queries and gathers the keys and values of all: its
 memory is linear in T, and so is what it receives. A causal query of device p
-attends through a cache of all keys of which p T / P + t + 1 are written.
+attends through a cache of all keys of which p T / P + t + 1 are written; blocks
+of keys that it does not see are computed too, by each device.
 """
 
 import jax

@@ -57,8 +57,6 @@ def of_shard(
     raise ValueError("causal: expected True with a split window, got False")
   before = _blank(k, v, window) if state is None else state
   given = {"segment_ids": segment_ids, "window": window, **keywords}
-  # A call that the form refuses is refused before anything is sent.
-  jax.eval_shape(lambda: form(q, k, v, state=before, **given))
   own = _before(axis, k, v, segment_ids, before)
   out, after = form(q, k, v, state=own, **given)
   return contract.Result(out, place.of_last(axis, after))

@@ -20,7 +20,6 @@ import jax.numpy as jnp
 
 from lalm.attention import contract
 from lalm.attention import fenwick
-from lalm.attention import hierarchical
 from lalm.sharding import affine
 from lalm.sharding import place
 
@@ -75,17 +74,14 @@ def of_shard(
     all, the same on every device.
 
   Raises:
-    ValueError: too few levels for all tokens, or as in the form.
+    ValueError: as in the form.
   """
   given = dict(weights=weights, log_decay=log_decay, **keywords)
   before = state
   if before is None:
     before = affine.empty(form, q, k, v, **given)
-    length = q.shape[1] * lax.axis_size(axis)
-    hierarchical.check_levels(weights, hierarchical.levels(length), length)
   if segment_ids is not None:
     given["segment_ids"] = segment_ids
-  jax.eval_shape(lambda: form(q, k, v, state=before, **given))
   blank = _blank(axis, before, q.shape[1], segment_ids)
   after = form(q, k, v, state=blank, **given).state
   first = blank.segment

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 from jax.sharding import Mesh
+from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 import numpy as np
 
@@ -81,29 +82,35 @@ def split(
 
   @functools.wraps(one)
   def call(q: Any, k: Any, v: Any, **keywords: Any) -> contract.Result:
-    _check_length(q, mesh.shape[axis], keywords.get("block"))
     phi = keywords.get("feature_map")
     if callable(phi) and not isinstance(phi, jax.tree_util.Partial):
       keywords["feature_map"] = jax.tree_util.Partial(phi)
     fixed = {n: x for n, x in keywords.items() if n in contract.STATIC}
     named = {n: x for n, x in keywords.items() if n not in contract.STATIC}
-    layouts = {**mechanism.layouts, "segment_ids": "BT"}
+    # What one device refuses is refused in its words, of all tokens.
+    shapes = jax.tree.map(_shape, ((q, k, v), named))
+    jax.eval_shape(lambda x, named: one(*x, **named, **fixed), *shapes)
+    _check_lengths(q, k, mesh.shape[axis], keywords.get("block"))
+    # Any decay may be of each token.
+    own = {"segment_ids": "BT", "log_decay": "BTG"}
+    layouts = {**mechanism.layouts, **own}
 
     def spec(name: str) -> P:
       # What has no tokens, every device has as a whole; so is a decay `[G]`.
       tokens = "T" in layouts.get(name, "") and np.ndim(named[name]) > 1
       return P(None, axis) if tokens else P()
 
+    specs = P(None, axis), {name: spec(name) for name in named}
     spec_out: Any = P(None, axis)
     out = contract.Result(spec_out, P())
     run = jax.shard_map(
         lambda arrays, named: body(*arrays, **named, **fixed),
         mesh=mesh,
-        in_specs=(P(None, axis), {name: spec(name) for name in named}),
+        in_specs=specs,
         out_specs=out,
         check_vma=False,  # a scan's first state is every device's own
     )
-    return run((q, k, v), named)
+    return run(*_placed(mesh, specs, ((q, k, v), named)))
 
   return call
 
@@ -118,15 +125,32 @@ def _of_shard(
   return functools.partial(_OTHERS[kind], form, axis)
 
 
-def _check_length(q: Any, devices: int, block: int | None) -> None:
-  shape: tuple[int, ...] = getattr(q, "shape", ())
-  if len(shape) > 1 and shape[1] % devices:
+def _shape(x: Any) -> Any:
+  """An array's shape, wherever it is; anything else as it is."""
+  is_array = hasattr(x, "shape") and hasattr(x, "dtype")
+  return jax.ShapeDtypeStruct(x.shape, x.dtype) if is_array else x
+
+
+def _placed(mesh: Mesh, specs: Any, given: Any) -> Any:
+  """The arguments, on devices as specs say where a mesh wants it explicit."""
+  if jax.sharding.AxisType.Explicit not in mesh.axis_types:
+    return given
+  put = lambda spec, tree: jax.tree.map(
+      lambda x: jax.sharding.reshard(x, NamedSharding(mesh, spec)), tree
+  )
+  return jax.tree.map(put, specs, given, is_leaf=lambda x: isinstance(x, P))
+
+
+def _check_lengths(q: Any, k: Any, devices: int, block: int | None) -> None:
+  for name, tokens in (("q", q.shape[1]), ("k", k.shape[1])):
+    if tokens % devices:
+      raise ValueError(
+          f"{name}: expected a multiple of {devices} tokens, one part a device,"
+          f" got {tokens}"
+      )
+  own = q.shape[1] // devices
+  if block is not None and own % block:
     raise ValueError(
-        f"q: expected a multiple of {devices} tokens, one part a device, got"
-        f" {shape[1]}"
-    )
-  if block is not None and len(shape) > 1 and shape[1] // devices % block:
-    raise ValueError(
-        f"block: expected a divisor of the {shape[1] // devices} tokens that a"
-        f" device has, got {block}"
+        f"block: expected a divisor of the {own} tokens that a device has, got"
+        f" {block}"
     )

@@ -65,6 +65,7 @@ def of_shard(
   """
   if not causal and gates.get("segment_ids") is not None:
     raise ValueError("segment_ids: expected causal=True with them, got False")
+  gates["causal"] = causal
   before = affine.empty(form, q, k, v, **gates) if state is None else state
   stretch = affine.of(mechanism, form, q, k, v, **gates)
   maps = lax.all_gather(stretch, axis)
@@ -72,10 +73,10 @@ def of_shard(
     states = _without_each(before, maps)
   else:
     states = _before_each(before, maps)
-  place = lax.axis_index(axis)
-  own = jax.tree.map(lambda x: x[place], states)
+  index = lax.axis_index(axis)
+  own = jax.tree.map(lambda x: x[index], states)
   after = jax.tree.map(lambda x: x[-1], states)
-  out = form(q, k, v, state=own, causal=causal, **gates).out
+  out = form(q, k, v, state=own, **gates).out
   return contract.Result(out, after)
 
 

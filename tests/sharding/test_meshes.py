@@ -1,0 +1,164 @@
+"""Meshes of other sizes and kinds, and what a split call is given."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+import numpy as np
+import pytest
+
+from lalm.attention import catalogue
+from lalm.sharding import sequence
+from tests.attention import cases
+from tests.attention import subject
+from tests.attention.bounds import forward
+from tests.oracles.compare import assert_close
+
+
+@functools.cache
+def _mesh(devices=4):
+  if jax.device_count() < 8:
+    pytest.skip(f"8 devices are needed, {jax.device_count()} are here")
+  found = np.array(jax.devices()[: 2 * devices])
+  return Mesh(found.reshape(2, devices), ("copies", "seq"))
+
+
+def _forms(name, mesh=None):
+  """The fast form of a mechanism, split over "seq" and on one device."""
+  entry = catalogue.get(name)
+  form = entry.featured[-1]
+  split = sequence.split(entry, form, mesh or _mesh(), "seq")
+  return split, entry.forms[form]
+
+
+def _compare(spread, alone, bound, *arrays, **named):
+  out, state = spread(*arrays, **named)
+  expected = alone(*arrays, **named)
+  assert_close(out, expected.out, bound)
+  for got, want in zip(state, expected.state, strict=True):
+    assert_close(got, want, bound, "state")
+
+
+@pytest.mark.parametrize(
+    ("name", "devices"), [("loglinear", 3), ("mamba2", 4), ("mlstm", 3)]
+)
+def test_a_state_of_a_document_that_has_ended_leaves_nothing(name, devices):
+  case = cases.Case("ended", length=24, dtype="float32", packed=True)
+  arrays, gates, _ = cases.make(name, case)
+  # Its id is that of a later document: a call numbers its own anew.
+  ids = np.repeat([[0, 1, 5, 7]], [5, 7, 8, 4], axis=1)
+  ids = np.broadcast_to(ids, (case.batch, 24)).astype(np.int8)
+  state = subject.function(name, "chunkwise")(*arrays, **gates).state
+  state = state._replace(segment=jnp.full(case.batch, 5, jnp.int32))
+  spread, alone = _forms(name, _mesh(devices))
+  named = {**gates, "state": state, "segment_ids": ids}
+  _compare(spread, alone, 2 * forward("float32", 24), *arrays, **named)
+
+
+@pytest.mark.parametrize("name", ["loglinear", "mlstm"])
+def test_decays_of_16_bits_are_summed_in_32(name):
+  case = cases.Case("16 bits", length=64, dtype="bfloat16")
+  arrays, gates, _ = cases.make(name, case)
+  spread, alone = _forms(name)
+  out, state = spread(*arrays, **gates)
+  expected = alone(*arrays, **gates)
+  assert_close(out, expected.out, 2 * forward("bfloat16", 64))
+  for got, want in zip(state, expected.state, strict=True):
+    assert_close(got, want, 2 * forward("float32", 64), "state")
+
+
+def test_the_gradient_of_a_scale_that_sums_are_divided_by_is_there():
+  case = cases.Case("scale", length=16, dtype="float32")
+  arrays, gates, _ = cases.make("mlstm", case)
+  spread, alone = _forms("mlstm")
+  state = alone(*arrays, **gates).state
+
+  def loss(form, m):
+    result = form(*arrays, **gates, state=state._replace(m=m))
+    return jnp.sum(jnp.sin(result.out))
+
+  grads = [
+      jax.grad(functools.partial(loss, f))(state.m) for f in (spread, alone)
+  ]
+  assert float(jnp.abs(grads[1]).max()) > 0
+  assert_close(*grads, 10 * forward("float32", 16), "gradient")
+
+
+@pytest.mark.parametrize("decay", [1.0, 100.0])
+def test_what_grows_before_a_document_ends_is_gone_after(decay):
+  case = cases.Case("growth", length=16, dtype="float32")
+  arrays, gates, _ = cases.make("mlstm", case)
+  log_decay = np.zeros_like(gates["log_decay"])
+  log_decay[:, :2] = decay
+  ids = np.zeros((case.batch, 16), np.int32)
+  ids[:, 3:] = 1
+  named = {**gates, "log_decay": log_decay, "segment_ids": ids}
+  bound = 2 * forward("float32", 16)
+  _compare(*_forms("mlstm"), bound, *arrays, **named)
+
+
+def test_full_attention_has_as_many_keys_as_it_likes():
+  case = cases.Case("cross", length=16, dtype="float32", causal=False)
+  arrays, _, _ = cases.make("linear", case)
+  q, k, v = arrays
+  k, v = (np.concatenate([x, x[:, ::-1]], axis=1) for x in (k, v))
+  spread, alone = _forms("linear")
+  _compare(spread, alone, forward("float32", 32), q, k, v, causal=False)
+
+
+@pytest.mark.parametrize("name", ["retnet", "deltanet"])
+def test_any_decay_may_be_of_each_token(name):
+  case = cases.Case("decays", length=16, dtype="float32")
+  arrays, gates, _ = cases.make(name, case)
+  shape = (case.batch, 16, case.heads)
+  decay = -np.random.default_rng(5).exponential(size=shape)
+  named = {**gates, "log_decay": decay.astype(np.float32)}
+  _compare(*_forms(name), 2 * forward("float32", 16), *arrays, **named)
+
+
+@pytest.mark.parametrize("name", ["softmax", "mamba2"])
+def test_axes_may_be_explicit(name):
+  _mesh()
+  mesh = jax.make_mesh(
+      (4,),
+      ("seq",),
+      devices=jax.devices()[:4],
+      axis_types=(jax.sharding.AxisType.Explicit,),
+  )
+  case = cases.Case("explicit", length=16, dtype="float32")
+  arrays, gates, _ = cases.make(name, case)
+  spread, alone = _forms(name, mesh)
+  expected = alone(*arrays, **gates).out
+  bound = 2 * forward("float32", 16)
+  own = jax.sharding.NamedSharding(
+      mesh, jax.sharding.PartitionSpec(None, "seq")
+  )
+  for call in (spread, jax.jit(spread)):
+    assert_close(call(*arrays, **gates).out, expected, bound)
+    placed = jax.device_put(arrays, own)
+    assert_close(call(*placed, **gates).out, expected, bound)
+
+
+def _refused(name, message, *arrays, **keywords):
+  with pytest.raises(ValueError, match=message):
+    _forms(name)[0](*arrays, **keywords)
+
+
+def test_what_one_device_refuses_is_refused_in_its_words():
+  arrays, _, _ = cases.make("linear", cases.Case("refused", length=16))
+  q, k, v = arrays
+  few = catalogue.get("linear").init(1, 2, 6, 5)
+  _refused("linear", r"state.*expected", *arrays, state=few)
+  _refused("linear", "block", *arrays, block=0)
+  _refused("linear", "block", *arrays, block="a")
+  _refused("window", "k: expected", q, k[0], v)
+  for name in ("softmax", "linear"):
+    _refused(
+        name, "segment_ids: expected", *arrays, segment_ids=np.zeros(16, int)
+    )
+    _refused(name, "q", q[0], k, v)
+  none = [x[:, :0] for x in arrays]
+  _refused("softmax", "q: expected axis T >= 1, got 0", *none)
+  odd = q, k[:, :15], v[:, :15]
+  _refused("linear", "k: expected a multiple of 4.* got 15", *odd, causal=False)
