@@ -84,7 +84,8 @@ def of(
   blank = empty(form, q, k, v, **gates)
   first = last = None
   if segment_ids is not None:
-    ids = gates["segment_ids"] = segment_ids.astype(jnp.int32)
+    ids = segment_ids.astype(jnp.int32)
+    gates["segment_ids"] = ids
     first, last = ids[:, 0], ids[:, -1]
     blank = blank._replace(segment=first)
   probe = _probe(mechanism, blank)
