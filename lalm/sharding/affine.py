@@ -84,7 +84,7 @@ def of(
   blank = empty(form, q, k, v, **gates)
   first = last = None
   if segment_ids is not None:
-    ids = segment_ids.astype(jnp.int32)
+    ids = jnp.asarray(segment_ids, jnp.int32)
     gates["segment_ids"] = ids
     first, last = ids[:, 0], ids[:, -1]
     blank = blank._replace(segment=first)

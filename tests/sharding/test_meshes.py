@@ -56,6 +56,14 @@ def test_a_state_of_a_document_that_has_ended_leaves_nothing(name, devices):
   _compare(spread, alone, 2 * forward("float32", 24), *arrays, **named)
 
 
+def test_the_last_of_three_devices_knows_of_the_first():
+  case = cases.Case("three", length=24, dtype="float32")
+  arrays, gates, _ = cases.make("loglinear", case)
+  named = {**gates, "log_decay": None}  # nothing is forgotten
+  bound = 2 * forward("float32", 24)
+  _compare(*_forms("loglinear", _mesh(3)), bound, *arrays, **named)
+
+
 @pytest.mark.parametrize("name", ["loglinear", "mlstm"])
 def test_decays_of_16_bits_are_summed_in_32(name):
   case = cases.Case("16 bits", length=48, dtype="bfloat16")
