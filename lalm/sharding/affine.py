@@ -97,7 +97,8 @@ def of(
     # The logarithm itself: beside a large input gate exp of it may be 0.
     keep = gates["log_decay"].astype(after.m.dtype).sum(axis=1)
     if first is not None:  # nothing goes through where a document begins
-      keep = jnp.where((first == last)[:, None], keep, -jnp.inf)
+      same = jnp.equal(first, last)[:, None]
+      keep = jnp.where(same, keep, -jnp.inf)
   elif mechanism.transition == "identity":
     keep = jnp.ones_like(S[..., :1, :1])
   return Map(after._replace(S=S), keep, first, last)
