@@ -82,7 +82,8 @@ def of(
   """
   check(mechanism)
   blank = empty(form, q, k, v, **gates)
-  first = last = None
+  first: Any = None
+  last: Any = None
   if segment_ids is not None:
     ids = jnp.asarray(segment_ids, jnp.int32)
     gates["segment_ids"] = ids
