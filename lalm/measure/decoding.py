@@ -182,6 +182,7 @@ class Target(kernel.Target):
         causal=True,
         seed=seed,
         device=jax.default_backend(),
+        ours=self._ours(point),
         layouts=mechanism.layouts,
         rows=np.arange(length - out.shape[1], length),
     )

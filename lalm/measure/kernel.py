@@ -21,6 +21,7 @@ from lalm.measure import device_time
 from lalm.measure import environment
 from lalm.measure import error
 from lalm.measure import keys
+from lalm.measure import libraries
 from lalm.measure import memory
 from lalm.measure import operations
 from lalm.measure import points
@@ -209,7 +210,14 @@ class Target:
         causal=point["causal"],
         seed=seed,
         device=jax.default_backend(),
+        ours=self._ours(point),
     )
+
+  def _ours(self, point: Point) -> bool:
+    """Whether a form is this library's: no user's, no other library's."""
+    work = point["mechanism"]
+    known = work in catalogue.names()
+    return known and (work, point["form"]) not in libraries.FORMS
 
   def _memory(
       self,

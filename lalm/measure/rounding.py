@@ -99,7 +99,10 @@ class Target(kernel.Target):
         seed=[point["seed"], replicate],
     )
     tolerance = tolerances.forward(
-        point["dtype"], point["length"], jax.default_backend()
+        point["dtype"],
+        point["length"],
+        jax.default_backend(),
+        ours=self._ours(point),
     )
     relative = float(np.maximum(sample.early, sample.late / 2))
     found = {
