@@ -131,9 +131,7 @@ def check_forward(
     The verdict on those rows; else on 64, or on all where there are fewer.
   """
   q, k, v = inputs[:3]
-  tolerance = tolerances.forward(
-      q.dtype.name, k.shape[1], device, ours=ours
-  )
+  tolerance = tolerances.forward(q.dtype.name, k.shape[1], device, ours=ours)
   bad = _not_finite({"out": out}, "rows", tolerance)
   if bad:
     return bad

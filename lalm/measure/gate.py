@@ -41,7 +41,7 @@ class Target(kernel.Target):
     with kernel.precision(point):
       kernel.use_cache(settings.get("cache"))
       mechanism = self.find(point["mechanism"])
-      ready = self._compile(point, mechanism, replicate)
+      ready = self._made(point, mechanism, replicate)
       seed = [settings.get("seed", 0), replicate, point["seed"]]
       found = self._gate(point, mechanism, ready, seed)
     return ready.record | kernel.outcome(found)

@@ -13,6 +13,7 @@ from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 import jax
 from jax.experimental.compilation_cache import compilation_cache
+import jax.numpy as jnp
 import numpy as np
 
 from lalm.attention import catalogue
@@ -110,7 +111,7 @@ class Target:
       use_cache(settings.get("cache"))
       memory.settle()
       mechanism = self.find(point["mechanism"])
-      ready = self._compile(point, mechanism, replicate)
+      ready = self._made(point, mechanism, replicate)
       record = ready.record
       record["ceilings"] = self._ceilings(point["dtype"])
       memory.expose()
@@ -137,14 +138,23 @@ class Target:
     with precision(point):
       use_cache(settings.get("cache"))
       mechanism = self.find(point["mechanism"])
-      return memory.peak(self._compile(point, mechanism, 0).run)
+      program, compiled, _ = self._compile(point, mechanism, 0)
+      return memory.peak(self._run(point, compiled, zeros(program.arguments)))
 
   def by_token(self, point: Point, record: dict[str, Any]) -> dict[str, Any]:
     """A record as it is counted: of a call, unless a target has it else."""
     del point
     return record
 
-  def _compile(self, point: Point, mechanism: Any, replicate: int) -> Compiled:
+  def _made(self, point: Point, mechanism: Any, replicate: int) -> Compiled:
+    """A point compiled, with its inputs."""
+    made = self._compile(point, mechanism, replicate)
+    return self._ready(point, mechanism, *made)
+
+  def _compile(
+      self, point: Point, mechanism: Any, replicate: int
+  ) -> tuple[Any, Any, dict[str, Any]]:
+    """The program, the compiled function and what is known of them."""
     jax.clear_caches()  # else a form traced before would lower faster
     program = self._program(point, mechanism)
     start = time.perf_counter()
@@ -161,7 +171,7 @@ class Target:
         "lowering_seconds": None if loaded else middle - start,
         "compile_seconds": None if loaded else end - middle,
     }
-    return self._ready(point, mechanism, program, compiled, record)
+    return program, compiled, record
 
   def _program(self, point: Point, mechanism: Any) -> Any:
     """What is lowered: a `function` under `jax.jit` and its `arguments`."""
@@ -185,8 +195,15 @@ class Target:
     if program.backward:
       arguments.append(jax.device_put(points.cotangent(point, program.out)))
     jax.block_until_ready(arguments)
-    run = functools.partial(compiled, *arguments)
+    run = self._run(point, compiled, arguments)
     return Compiled(program, compiled, inputs, arguments, record, run)
+
+  def _run(
+      self, point: Point, compiled: Any, arguments: Sequence[Any]
+  ) -> Callable[[], Any]:
+    """Returns what runs a compiled program once."""
+    del point
+    return functools.partial(compiled, *arguments)
 
   def _gate(
       self, point: Point, mechanism: Any, ready: Compiled, seed: Sequence[int]
@@ -387,6 +404,19 @@ def outcome(verdict: error.Verdict) -> dict[str, Any]:
   found = verdict._asdict()
   record = {name: found.pop(name) for name in ("status", "reason")}
   return {**record, "error": found}
+
+
+def zeros(shapes: Any) -> Any:
+  """Returns arguments for a peak, which no value changes.
+
+  To draw them takes a device more memory than to hold them, so that the mark of
+  a call would be hidden, and a host longer than all the rest.
+
+  Args:
+    shapes: a pytree of what has `shape` and `dtype`.
+  """
+  made = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+  return jax.block_until_ready(made)
 
 
 def _told(point: Point, settings: Settings) -> memory.Peak | None:
