@@ -75,7 +75,7 @@ class Target:
     self._environment = functools.cache(environment.describe)
 
   def surroundings(self) -> dict[str, Any]:
-    """The environment without ceilings, which take seconds."""
+    """Where it measures; ceilings take seconds and are with the records."""
     return {
         **self._environment(),
         "memory_method": memory.method(),
@@ -83,8 +83,8 @@ class Target:
     }
 
   def environment(self) -> dict[str, Any]:
-    """The environment, ceilings of float32 included."""
-    return {**self.surroundings(), "ceilings": self._ceilings("float32")}
+    """What a worker says of itself before its first point."""
+    return self.surroundings()
 
   def plan(self, point: Point, settings: Settings) -> dict[str, Any]:
     """Key, operations, predicted peak bytes, seconds of a call, and calls."""
@@ -111,17 +111,23 @@ class Target:
       use_cache(settings.get("cache"))
       memory.settle()
       mechanism = self.find(point["mechanism"])
+      start = time.perf_counter()
+      # Before the point's arrays: the largest leave no room for others.
+      found = self._ceilings(point["dtype"])
+      once = time.perf_counter() - start
       ready = self._made(point, mechanism, replicate)
-      record = ready.record
-      record["ceilings"] = self._ceilings(point["dtype"])
+      record = ready.record | {"ceilings": found}
       memory.expose()
       if settings.get("gate", True):
+        start = time.perf_counter()
         seed = [settings.get("seed", 0), replicate, point["seed"]]
         record |= outcome(self._gate(point, mechanism, ready, seed))
         if record["status"] != "ok":
           return record
+        once += time.perf_counter() - start
       else:
         jax.block_until_ready(ready.run())
+      record["once_seconds"] = once
       record["memory"] = self._memory(point, mechanism, ready, settings)
       memory.settle()
       budget = settings.get("point_budget", 2.0)

@@ -53,10 +53,6 @@ class Target(kernel.Target):
     super().__init__(get)
     self._rows: dict[Any, np.ndarray] = {}
 
-  def environment(self) -> dict[str, Any]:
-    """The environment, without ceilings, of which nothing here is a share."""
-    return self.surroundings()
-
   def plan(
       self, point: kernel.Point, settings: kernel.Settings
   ) -> dict[str, Any]:

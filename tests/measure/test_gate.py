@@ -8,6 +8,7 @@ import pytest
 from lalm.attention import catalogue
 from lalm.attention import linear
 from lalm.attention import tuning
+from lalm.measure import ceilings
 from lalm.measure import gate
 from lalm.measure import kernel
 
@@ -101,6 +102,17 @@ def test_a_plan_is_of_one_call_and_asks_for_no_peaks():
   assert target.plan(_POINT, {})["repeats"] == 1
   assert target.surroundings()["memory_method"] is None
   assert "ceilings" not in target.environment()
+
+
+def test_no_ceiling_is_measured_where_nothing_is_timed(monkeypatch):
+  def unwanted(dtype):
+    raise AssertionError(f"a ceiling of {dtype} was measured")
+
+  for name in ("measure", "products"):
+    monkeypatch.setattr(ceilings, name, unwanted)
+  target = gate.Target()
+  assert target.plan(_POINT, {})["seconds"] is None
+  assert target.measure(_POINT, 0, {"cache": None})["status"] == "ok"
 
 
 def test_steps_are_compared_too():
