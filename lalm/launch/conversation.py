@@ -132,6 +132,8 @@ class _Listener:
       if event is None:
         yield from self._failed(*_cause(self._process))
         return
+      if event["event"] == "end":  # before its time: the device is spoilt
+        return
       yield from self._heard(event)
 
   def _limit(self) -> float:

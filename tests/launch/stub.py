@@ -61,6 +61,7 @@ _NAMES = (
     "planless",
     "huge",
     "slow",
+    "spoils",
 )
 
 
@@ -89,6 +90,8 @@ def _log(entry):
 
 class _Target:
   """See `lalm.measure.worker`."""
+
+  spoilt = False  # as a device is after a wrong address
 
   def surroundings(self):
     found = {
@@ -135,6 +138,9 @@ class _Target:
         }
     )
     time.sleep(float(os.environ.get("STUB_SECONDS", "0")))
+    self.spoilt |= point["mechanism"] == "spoils" and point["length"] >= FROM
+    if self.spoilt:
+      raise RuntimeError("INTERNAL: CUDA_ERROR_ILLEGAL_ADDRESS")
     record = {"status": "ok", "seconds": [1e-4] * 3, "calls": 3}
     if point["length"] < FROM:
       return record
