@@ -7,6 +7,8 @@ the environment:
   STUB_LOG       file that gets a line of JSON for each measurement begun
   STUB_UNREADY   if set, workers cannot start
   STUB_MEMORY    how memory is measured, if not by a mark that can be reset
+  STUB_PLACE, STUB_PEAK_PLACE
+                 what workers, and those that read peaks, say of their device
 """
 
 import importlib
@@ -88,6 +90,11 @@ def _log(entry):
       file.write(json.dumps(entry) + "\n")
 
 
+def _place(variable):
+  """Where a worker says it is, if not where the sweep was surveyed."""
+  return json.loads(os.environ.get(variable, "{}"))
+
+
 class _Target:
   """See `lalm.measure.worker`."""
 
@@ -108,6 +115,7 @@ class _Target:
       raise RuntimeError("the ceilings cannot be measured")
     return self.surroundings() | {
         "ceilings": {"products_per_second": 1.0},
+        **_place("STUB_PLACE"),
         "tunables": os.environ.get("GLIBC_TUNABLES", ""),
     }
 
@@ -200,7 +208,7 @@ class _Peak:
   mark = 0
 
   def environment(self):
-    return {}
+    return _place("STUB_PEAK_PLACE")
 
   def measure(self, point, replicate, settings):
     del replicate, settings
