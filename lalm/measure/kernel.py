@@ -13,7 +13,6 @@ from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
 import jax
 from jax.experimental.compilation_cache import compilation_cache
-import jax.numpy as jnp
 import numpy as np
 
 from lalm.attention import catalogue
@@ -24,11 +23,10 @@ from lalm.measure import error
 from lalm.measure import keys
 from lalm.measure import libraries
 from lalm.measure import memory
-from lalm.measure import operations
 from lalm.measure import points
+from lalm.measure import predictions
 from lalm.measure import samples
 from lalm.measure import timing
-from lalm.measure import worker
 
 _OVERHEAD = 2e-5  # seconds of a call that computes nothing
 _REACHED = 0.6  # of the rate of a large product; 0.4 to 0.9 is usual
@@ -94,11 +92,11 @@ class Target:
       program = self._program(point, mechanism)
       traced = program.function.trace(*program.arguments)
       closed_form = self._cost(point, mechanism)
-      counted = _operations(traced.jaxpr, closed_form)
+      counted = predictions.count(traced.jaxpr, closed_form)
       return {
           "key": keys.of(point, traced.lower().as_text()),
           "operations": counted,
-          "bytes": _predicted_bytes(program, traced.jaxpr, closed_form),
+          "bytes": predictions.size(program, traced.jaxpr, closed_form),
           "seconds": self._predicted_seconds(point, counted),
           "repeats": _CALLS,
       }
@@ -145,7 +143,8 @@ class Target:
       use_cache(settings.get("cache"))
       mechanism = self.find(point["mechanism"])
       program, compiled, _ = self._compile(point, mechanism, 0)
-      return memory.peak(self._run(point, compiled, zeros(program.arguments)))
+      arguments = memory.zeros(program.arguments)
+      return memory.peak(self._run(point, compiled, arguments))
 
   def by_token(self, point: Point, record: dict[str, Any]) -> dict[str, Any]:
     """A record as it is counted: of a call, unless a target has it else."""
@@ -173,7 +172,9 @@ class Target:
     loaded = _Loads.count > loads
     record = {
         **identity(point, replicate, keys.of(point, lowered.as_text())),
-        "operations": _operations(traced.jaxpr, self._cost(point, mechanism)),
+        "operations": predictions.count(
+            traced.jaxpr, self._cost(point, mechanism)
+        ),
         "lowering_seconds": None if loaded else middle - start,
         "compile_seconds": None if loaded else end - middle,
     }
@@ -289,12 +290,13 @@ class Peak:
     self._asked = False
 
   def environment(self) -> dict[str, Any]:
-    """Nothing: only the peak is asked for.
+    """The device alone, for it has a setting of its own.
 
     A pool set aside at once would leave what is next to it without memory.
     """
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    return {}
+    found = environment.machine()
+    return {name: found[name] for name in ("device", "device_kind")}
 
   def measure(
       self, point: Point, replicate: int, settings: Settings
@@ -338,32 +340,6 @@ def use_cache(folder: str | None) -> None:
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
   jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
   compilation_cache.reset_cache()
-
-
-def _operations(jaxpr: Any, closed_form: Any) -> dict[str, Any]:
-  """Counts for a record; None and the reason where they cannot be read."""
-  model = None if closed_form is None else closed_form.products
-  try:
-    counted = operations.count_jaxpr(jaxpr)
-  except operations.UnreadableError as problem:
-    reason = worker.reason_of(problem)
-    unknown = {"products": None, "elementwise": None, "reason": reason}
-    return {**unknown, "closed_form": model}
-  return {
-      "products": counted.products,
-      "closed_form": model,
-      "elementwise": counted.elementwise,
-  }
-
-
-def _predicted_bytes(program: Any, jaxpr: Any, closed_form: Any) -> int:
-  """Inputs, and what the closed form or the largest array leads to expect."""
-  leaves = jax.tree.leaves(program.arguments)
-  given = sum(a.size * a.dtype.itemsize for a in leaves)
-  if closed_form is not None:
-    return given + int(closed_form.bytes)
-  copies = 4 if getattr(program, "backward", False) else 2
-  return given + copies * operations.largest_array(jaxpr)
 
 
 def reference(mechanism: Any) -> samples.Reference:
@@ -410,19 +386,6 @@ def outcome(verdict: error.Verdict) -> dict[str, Any]:
   found = verdict._asdict()
   record = {name: found.pop(name) for name in ("status", "reason")}
   return {**record, "error": found}
-
-
-def zeros(shapes: Any) -> Any:
-  """Returns arguments for a peak, which no value changes.
-
-  To draw them takes a device more memory than to hold them, so that the mark of
-  a call would be hidden, and a host longer than all the rest.
-
-  Args:
-    shapes: a pytree of what has `shape` and `dtype`.
-  """
-  made = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-  return jax.block_until_ready(made)
 
 
 def _told(point: Point, settings: Settings) -> memory.Peak | None:
