@@ -9,6 +9,7 @@ on average: logits q k^T / sqrt(K) are of order one.
 
 import functools
 import hashlib
+import os
 import pathlib
 import sysconfig
 from typing import Any, NamedTuple
@@ -24,7 +25,13 @@ _WEIGHTS = (1.0, 0.7, 0.5, 0.35)  # of a byte and of those before it
 _POSITION = 0.5  # root mean square of the position signal
 _PERIODS = (4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0)  # tokens
 _BLOCK = 512  # tokens whose rows stay in the cache
+_STREAMS = 3  # of Gaussian numbers that are kept: those of q, k and v
+_LARGEST, _SHARE = 2**30, 1 / 32  # bytes of each, and of the memory
 _SKIPPED = {"site-packages", "dist-packages", "__pycache__"}
+
+# Sweeps ask for the same numbers at many lengths, and drawing them takes the
+# host longer than a device takes to use them: (seed, name, columns) -> rows.
+_drawn: dict[tuple[int, str, int], np.ndarray] = {}
 
 
 class Inputs(NamedTuple):
@@ -145,7 +152,8 @@ def projected(
     dtype: of the arrays.
 
   Returns:
-    The three arrays, the same for the same arguments (and text).
+    The three arrays, the same for the same arguments (and text); Gaussian ones
+    are kept for the next call and cannot be written to.
 
   Raises:
     ValueError: an extent is below 1, or the corpus cannot be read.
@@ -181,9 +189,35 @@ def projected(
 def _normal(
     seed: int, name: str, tokens: int, shape: tuple[int, int]
 ) -> np.ndarray:
+  """The first rows of a stream of numbers, `[tokens, columns]`, read-only."""
   columns = shape[0] * shape[1]
-  draw = _generator(seed, name).standard_normal
-  return draw((tokens, columns), np.float32)
+  kept = _drawn.get((seed, name, columns))
+  if kept is None or len(kept) < tokens:
+    draw = _generator(seed, name).standard_normal
+    kept = draw((tokens, columns), np.float32)
+    kept.flags.writeable = False
+    _keep((seed, name, columns), kept)
+  # Numbers are drawn row by row: fewer rows are the first of more.
+  return kept[:tokens]
+
+
+def _keep(stream: tuple[int, str, int], rows: np.ndarray) -> None:
+  """Keeps the latest few streams, if they are a small part of the memory."""
+  _drawn.pop(stream, None)
+  if rows.nbytes <= _kept_bytes():
+    _drawn[stream] = rows
+  while len(_drawn) > _STREAMS:
+    del _drawn[next(iter(_drawn))]
+
+
+@functools.cache
+def _kept_bytes() -> int:
+  """The most bytes of a stream that is kept."""
+  try:
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+  except (ValueError, OSError):
+    return 0
+  return min(_LARGEST, int(memory * _SHARE))
 
 
 def _projection(

@@ -198,9 +198,8 @@ def updated(
       seconds=seconds, enough=spent if spent < point_budget else math.inf
   )
   compiled = record.get("compile_seconds")
-  rest = wall - learnt.calls(point_budget) - (compiled or 0.0)
-  if record.get("error"):  # it was checked, which is done once
-    rest = min(rest, REST)
+  once = (compiled or 0.0) + (record.get("once_seconds") or 0.0)
+  rest = wall - learnt.calls(point_budget) - once
   return learnt._replace(
       rest=max(0.0, rest),
       compiling=plan.compiling if compiled is None else compiled,

@@ -15,6 +15,7 @@ from lalm.launch.survey import SweepError
 from lalm.measure import worker
 
 WORKER = "lalm.measure.worker"
+_PLACE = ("device", "device_kind", "machine")  # the plainest word first
 _ATTEMPTS = 3  # workers in a row that may end before they reach a point
 _SEARCHED = 20  # last lines of standard error that may tell of memory
 _REASON = 300  # characters
@@ -52,6 +53,8 @@ class Job(NamedTuple):
     limits: seconds after which each point counts as hanging.
     allowance: seconds for the start of a worker.
     deadline: on the monotonic clock; all must be over by then.
+    surveyed: the surroundings that the sweep began with; a worker with another
+      device is refused.
   """
 
   target: str
@@ -62,6 +65,7 @@ class Job(NamedTuple):
   limits: Sequence[float]
   allowance: float
   deadline: float
+  surveyed: Mapping[str, Any]
 
 
 def converse(
@@ -77,7 +81,7 @@ def converse(
 
   Raises:
     Spent: the deadline has passed; what has no answer yet has none.
-    SweepError: workers end before they reach a point.
+    SweepError: workers end before they reach a point, or one is elsewhere.
   """
   pending = list(order)
   idle = 0
@@ -132,6 +136,8 @@ class _Listener:
       if event is None:
         yield from self._failed(*_cause(self._process))
         return
+      if event["event"] == "end":  # before its time: the device is spoilt
+        return
       yield from self._heard(event)
 
   def _limit(self) -> float:
@@ -150,6 +156,7 @@ class _Listener:
     """Takes in an event; yields the answer it may be."""
     kind, index = event["event"], event.get("index")
     if kind == "ready":
+      _check_place(event.get("environment") or {}, self._job.surveyed)
       self._ready = event
       self._since = time.monotonic()
     if not isinstance(index, int) or not 0 <= index < len(self._positions):
@@ -181,6 +188,17 @@ class _Listener:
     if self._current is not None:
       fields = {"status": status, "reason": reason[:_REASON]}
       yield from self._answer(self._current, fields)
+
+
+def _check_place(found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
+  """Raises SweepError where a worker is not where the sweep was surveyed."""
+  for name in _PLACE:
+    if name in found and name in expected and found[name] != expected[name]:
+      raise SweepError(
+          f"{name} of a worker: expected {expected[name]}, where the sweep"
+          f" began, got {found[name]}; a device that fails to start leaves JAX"
+          " with the CPU"
+      )
 
 
 def _cause(process: child.Child) -> tuple[str, str]:

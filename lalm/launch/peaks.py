@@ -47,7 +47,7 @@ def read(
 
   Raises:
     Spent: the sweep's time is over.
-    SweepError: processes end before they reach a point.
+    SweepError: processes end before they reach a point, or one is elsewhere.
   """
   module = job.target.rpartition(":")[0]
   asked = job._replace(target=f"{module}:PEAK")

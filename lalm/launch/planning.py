@@ -44,6 +44,7 @@ def plan(
       limits=[settings["allowance"]] * len(points),
       allowance=settings["allowance"],
       deadline=float("inf"),
+      surveyed={},  # those that measure tell where they are
   )
   order = range(len(points))
   answers = conversation.converse(job, order, lambda index: True)

@@ -102,6 +102,7 @@ class Supervisor:
     self._where = {
         name: environment[name] for name in _WHERE if name in environment
     }
+    self._surveyed = environment
     self._apart = peaks.needed(environment)
     self._peaks: list[tuple[grid.Point, Mapping[str, Any]]] = []
     self._progress = progress
@@ -157,7 +158,8 @@ class Supervisor:
 
     Raises:
       StoreError: a record could not be written.
-      SweepError: workers end before their first point.
+      SweepError: workers end before their first point, or one has another
+        device than the sweep.
     """
     for index, made in enumerate(self._plans):
       if made.failure:
@@ -313,6 +315,7 @@ class Supervisor:
         ],
         allowance=allowance,
         deadline=self._deadline,
+        surveyed=self._surveyed,
     )
 
   def _add(

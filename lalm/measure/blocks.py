@@ -86,10 +86,6 @@ class Target(kernel.Target):
   def __init__(self) -> None:
     super().__init__(get)
 
-  def environment(self) -> dict[str, Any]:
-    """The environment, without ceilings."""
-    return self.surroundings()
-
   def plan(
       self, point: kernel.Point, settings: kernel.Settings
   ) -> dict[str, Any]:

@@ -6,7 +6,8 @@
   bytes_per_second             read and written by scaling a large array
 
 Each is the best of several runs, for a ceiling is what nothing disturbed. Large
-operands are found by doubling until a run is long enough to time.
+operands are found by doubling until a run is long enough to time. Products are
+as precise as those of attention: of float32 in float32.
 """
 
 import functools
@@ -16,11 +17,15 @@ from typing import Any, Callable
 import jax
 import jax.numpy as jnp
 
+from lalm.attention import contract
+
 _LONG = 0.01  # seconds; a run of this length is timed well
 _BUDGET = 0.2  # seconds for each ceiling, beside compiling
 _FEWEST = 3  # runs
 _SIZES = tuple(2**i for i in range(11, 15))  # rows of a square product
 _STREAMS = tuple(2**i for i in range(24, 31))  # elements of a streamed array
+# An accelerator is done with fewer bytes before a clock can tell.
+_LEAST = 2**28
 _BATCH = (512, 256, 64)  # products, rows and columns, contraction
 
 
@@ -35,7 +40,8 @@ def measure(dtype: str = "float32") -> dict[str, float]:
 
 def products(dtype: str = "float32") -> float:
   """Multiplications and additions per second of a large square product."""
-  multiply = jax.jit(jnp.matmul)
+  precision = contract.precision(dtype)
+  multiply = jax.jit(functools.partial(jnp.matmul, precision=precision))
   for size in _SIZES:
     x = _drawn((size, size), dtype)
     if _seconds(functools.partial(multiply, x, x)) >= _LONG:
@@ -47,7 +53,8 @@ def batched_products(dtype: str = "float32") -> float:
   """The same of many small products at once."""
   count, rows, inner = _BATCH
   x = _drawn((count, rows, inner), dtype)
-  multiply = jax.jit(lambda x: jnp.einsum("bik,bjk->bij", x, x))
+  product = functools.partial(jnp.einsum, precision=contract.precision(dtype))
+  multiply = jax.jit(lambda x: product("bik,bjk->bij", x, x))
   _seconds(functools.partial(multiply, x))
   return 2 * count * rows * rows * inner / _best(functools.partial(multiply, x))
 
@@ -60,7 +67,10 @@ def _drawn(shape: tuple[int, ...], dtype: str) -> jax.Array:
 def bandwidth(dtype: str = "float32") -> float:
   """Bytes read and written per second by scaling an array in its place."""
   scale = jax.jit(lambda x: x * 1.5, donate_argnums=0)
-  for size in _STREAMS:
+  sizes, itemsize = _STREAMS, jnp.dtype(dtype).itemsize
+  if jax.default_backend() != "cpu":
+    sizes = tuple(size for size in sizes if size * itemsize >= _LEAST)
+  for size in sizes:
     holder = [jnp.zeros(size, dtype)]
 
     def step() -> jax.Array:

@@ -154,18 +154,20 @@ class Target(kernel.Target):
     step = point["pass"] == "step"
     if step:
       given = _cut(mechanism, inputs, point, last=True)
-    arrays = [jax.device_put(array) for array in given]
-    run: Any = lambda: compiled(*arrays)
-    if step:
-      run = _Decoder(compiled, self._state(mechanism, inputs, point), arrays)
+    arrays: list[Any] = [jax.device_put(array) for array in given]
     jax.block_until_ready(arrays)
+    state = [_before(mechanism, inputs, point)] if step else []
+    run = self._run(point, compiled, state + arrays)
     return kernel.Compiled(program, compiled, inputs, arrays, record, run)
 
-  def _state(
-      self, mechanism: Any, inputs: Sequence[np.ndarray], point: kernel.Point
+  def _run(
+      self, point: kernel.Point, compiled: Any, arguments: Sequence[Any]
   ) -> Any:
-    """The state that the steps begin from."""
-    return _before(mechanism, inputs, point)
+    """As of attention; a step's state is what the one before has left."""
+    if point["pass"] == "prefill":
+      return super()._run(point, compiled, arguments)
+    state, *arrays = arguments
+    return _Decoder(compiled, state, arrays)
 
   def _gate(
       self,
@@ -182,19 +184,10 @@ class Target(kernel.Target):
         causal=True,
         seed=seed,
         device=jax.default_backend(),
+        ours=self._ours(point),
         layouts=mechanism.layouts,
         rows=np.arange(length - out.shape[1], length),
     )
-
-
-class Blank(Target):
-  """Steps from a state of nothing: a prefill would take more than they do."""
-
-  def _state(
-      self, mechanism: Any, inputs: Sequence[np.ndarray], point: kernel.Point
-  ) -> Any:
-    del inputs
-    return _blank(mechanism, point)
 
 
 def _over(value: Any, tokens: int) -> Any:
@@ -309,4 +302,4 @@ def _size(mechanism: catalogue.Mechanism, point: kernel.Point) -> int:
 
 
 TARGET = Target()
-PEAK = kernel.Peak(Blank())
+PEAK = kernel.Peak(TARGET)

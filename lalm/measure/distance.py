@@ -82,10 +82,6 @@ def inputs(point: Point) -> list[np.ndarray]:
 class Target(kernel.Target):
   """Plans points and measures distances; nothing is timed."""
 
-  def environment(self) -> dict[str, Any]:
-    """The environment, without ceilings, of which nothing here is a share."""
-    return self.surroundings()
-
   def plan(self, point: Point, settings: kernel.Settings) -> dict[str, Any]:
     """Key, predicted bytes, and seconds of what is computed once.
 

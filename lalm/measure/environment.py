@@ -3,9 +3,12 @@
 Nothing here names a user, a path or a host: paths in settings are blanked, and
 the host is an irreversible hash. What changes the numbers of a machine (model
 and number of processors, memory, device, host, compiler flags, allocator) goes
-into its `fingerprint`; measurements of different fingerprints share no fit.
+into its `fingerprint`; measurements of different fingerprints share no fit. An
+accelerator's numbers are its own and its driver's, whatever host it is lent
+with: a sweep goes on at the next one of its kind.
 """
 
+import contextlib
 import hashlib
 import importlib.metadata
 import json
@@ -28,6 +31,13 @@ _SETTINGS = re.compile(
     r"|JAX_DEFAULT_MATMUL_PRECISION)$"
 )
 _PATH = re.compile(r"(^|[=\s,:])[/~][^\s,:]*")
+# Of the host of an accelerator: not the same at each loan, and not what counts.
+_HOSTS = ("cores", "memory_gib", "host")
+# Packages with the compiler of a platform; jaxlib has the CPU's.
+_COMPILERS = {
+    "gpu": ("jax-cuda12-pjrt", "jax-cuda13-pjrt", "jax-rocm7-pjrt"),
+    "tpu": ("libtpu",),
+}
 _SALT = b"lalm host"
 
 
@@ -69,8 +79,24 @@ def machine() -> dict[str, Any]:
 
 def fingerprint() -> str:
   """12 hexadecimal digits that tell machines and their settings apart."""
-  text = json.dumps([machine(), settings()], sort_keys=True)
+  found = machine()
+  if found["device"] != "cpu":
+    kept = {name: x for name, x in found.items() if name not in _HOSTS}
+    found = kept | {"runtime": runtime()}
+  text = json.dumps([found, settings()], sort_keys=True)
   return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def runtime() -> dict[str, str]:
+  """Versions of an accelerator's compiler and driver, where they are told."""
+  device = jax.devices()[0]
+  found = {"platform": device.client.platform_version}
+  for package in _COMPILERS.get(device.platform, ()):
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+      found[package] = importlib.metadata.version(package)
+  if device.platform == "gpu":
+    found["driver"] = _read("/proc/driver/nvidia/version").partition("\n")[0]
+  return found
 
 
 def slug() -> str:
@@ -86,13 +112,15 @@ def slug() -> str:
 
 def describe() -> dict[str, Any]:
   """All of it, ready for JSON."""
+  found = machine()
   return {
       "machine": fingerprint(),
       "slug": slug(),
       "versions": versions(),
       "settings": settings(),
       "revision": revision(),
-      **machine(),
+      **({} if found["device"] == "cpu" else {"runtime": runtime()}),
+      **found,
   }
 
 

@@ -71,6 +71,7 @@ def check(
     causal: bool,
     seed: int | Sequence[int],
     device: str,
+    ours: bool = False,
     layouts: Mapping[str, str] = samples.LAYOUTS,
 ) -> Verdict:
   """The gate: calls what will be timed once and compares what it returns.
@@ -84,6 +85,7 @@ def check(
     causal: whether query t sees the keys up to t only.
     seed: of rows, heads, cotangent and directions.
     device: `jax.default_backend()`, or "cpu" for another library there.
+    ours: whether the function is this library's form (`tolerances`).
     layouts: name -> letters of the axes, as "BTG", of each of `inputs`.
   """
   drawn = None
@@ -91,7 +93,7 @@ def check(
     drawn = differences.probe(inputs, causal=causal, seed=seed)
   out, *gradients = call(drawn.cotangent if drawn else None)
   common: dict[str, Any] = {"causal": causal, "seed": seed, "device": device}
-  common["layouts"] = layouts
+  common |= {"ours": ours, "layouts": layouts}
   forward = check_forward(out, inputs, reference, **common)
   if drawn is None or forward.status != "ok":
     return forward
@@ -106,6 +108,7 @@ def check_forward(
     causal: bool,
     seed: int | Sequence[int],
     device: str = "cpu",
+    ours: bool = False,
     layouts: Mapping[str, str] = samples.LAYOUTS,
     rows: np.ndarray | None = None,
 ) -> Verdict:
@@ -119,6 +122,7 @@ def check_forward(
     causal: whether query t sees the keys up to t only.
     seed: of the rows and heads.
     device: `jax.default_backend()` of the function.
+    ours: as in `check`.
     layouts: name -> letters of the axes of each of `inputs`.
     rows: [R] positions of the only queries that were computed, in which case
       one head is compared.
@@ -127,7 +131,7 @@ def check_forward(
     The verdict on those rows; else on 64, or on all where there are fewer.
   """
   q, k, v = inputs[:3]
-  tolerance = tolerances.forward(q.dtype.name, k.shape[1], device)
+  tolerance = tolerances.forward(q.dtype.name, k.shape[1], device, ours=ours)
   bad = _not_finite({"out": out}, "rows", tolerance)
   if bad:
     return bad
@@ -158,6 +162,7 @@ def check_backward(
     causal: bool,
     seed: int | Sequence[int],
     device: str = "cpu",
+    ours: bool = False,
     layouts: Mapping[str, str] = samples.LAYOUTS,
 ) -> Verdict:
   """Compares gradients for a probe with central differences in float64.
@@ -171,6 +176,7 @@ def check_backward(
     causal: as given to the function.
     seed: of the directions.
     device: `jax.default_backend()` of the function.
+    ours: as in `check`.
     layouts: name -> letters of the axes of each of `inputs`.
 
   Returns:
@@ -178,7 +184,7 @@ def check_backward(
     its norm, and of what should vanish and does not.
   """
   name, kind = inputs[0].dtype.name, "directional"
-  tolerance = tolerances.directional(name, drawn.length, device)
+  tolerance = tolerances.directional(name, drawn.length, device, ours=ours)
   named = {f"d{x}": array for x, array in zip(layouts, gradients)}
   bad = _not_finite(named, kind, tolerance)
   if bad:

@@ -5,7 +5,7 @@ definition in float64, gradients beside its central differences (`error`). A
 `step` is a compiled scan of steps.
 """
 
-from typing import Any
+from typing import Any, Mapping
 
 from lalm.measure import kernel
 from lalm.measure import rounding
@@ -20,10 +20,6 @@ class Target(kernel.Target):
   def __init__(self) -> None:
     super().__init__(get)
 
-  def environment(self) -> dict[str, Any]:
-    """The environment, without ceilings, of which nothing here is a share."""
-    return self.surroundings()
-
   def surroundings(self) -> dict[str, Any]:
     """As of attention; memory is not measured."""
     return {**super().surroundings(), "memory_method": None}
@@ -34,6 +30,13 @@ class Target(kernel.Target):
     """As of attention, of one call."""
     return {**super().plan(point, settings), "repeats": 1}
 
+  def _predicted_seconds(
+      self, point: kernel.Point, counted: Mapping[str, Any]
+  ) -> float | None:
+    """Unknown: it is called once, and a ceiling would take longer."""
+    del point, counted
+    return None
+
   def measure(
       self, point: kernel.Point, replicate: int, settings: kernel.Settings
   ) -> dict[str, Any]:
@@ -41,7 +44,7 @@ class Target(kernel.Target):
     with kernel.precision(point):
       kernel.use_cache(settings.get("cache"))
       mechanism = self.find(point["mechanism"])
-      ready = self._compile(point, mechanism, replicate)
+      ready = self._made(point, mechanism, replicate)
       seed = [settings.get("seed", 0), replicate, point["seed"]]
       found = self._gate(point, mechanism, ready, seed)
     return ready.record | kernel.outcome(found)

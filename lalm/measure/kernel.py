@@ -21,12 +21,12 @@ from lalm.measure import device_time
 from lalm.measure import environment
 from lalm.measure import error
 from lalm.measure import keys
+from lalm.measure import libraries
 from lalm.measure import memory
-from lalm.measure import operations
 from lalm.measure import points
+from lalm.measure import predictions
 from lalm.measure import samples
 from lalm.measure import timing
-from lalm.measure import worker
 
 _OVERHEAD = 2e-5  # seconds of a call that computes nothing
 _REACHED = 0.6  # of the rate of a large product; 0.4 to 0.9 is usual
@@ -73,7 +73,7 @@ class Target:
     self._environment = functools.cache(environment.describe)
 
   def surroundings(self) -> dict[str, Any]:
-    """The environment without ceilings, which take seconds."""
+    """Where it measures; ceilings take seconds and are with the records."""
     return {
         **self._environment(),
         "memory_method": memory.method(),
@@ -81,8 +81,8 @@ class Target:
     }
 
   def environment(self) -> dict[str, Any]:
-    """The environment, ceilings of float32 included."""
-    return {**self.surroundings(), "ceilings": self._ceilings("float32")}
+    """What a worker says of itself before its first point."""
+    return self.surroundings()
 
   def plan(self, point: Point, settings: Settings) -> dict[str, Any]:
     """Key, operations, predicted peak bytes, seconds of a call, and calls."""
@@ -92,11 +92,11 @@ class Target:
       program = self._program(point, mechanism)
       traced = program.function.trace(*program.arguments)
       closed_form = self._cost(point, mechanism)
-      counted = _operations(traced.jaxpr, closed_form)
+      counted = predictions.count(traced.jaxpr, closed_form)
       return {
           "key": keys.of(point, traced.lower().as_text()),
           "operations": counted,
-          "bytes": _predicted_bytes(program, traced.jaxpr, closed_form),
+          "bytes": predictions.size(program, traced.jaxpr, closed_form),
           "seconds": self._predicted_seconds(point, counted),
           "repeats": _CALLS,
       }
@@ -109,17 +109,23 @@ class Target:
       use_cache(settings.get("cache"))
       memory.settle()
       mechanism = self.find(point["mechanism"])
-      ready = self._compile(point, mechanism, replicate)
-      record = ready.record
-      record["ceilings"] = self._ceilings(point["dtype"])
+      start = time.perf_counter()
+      # Before the point's arrays: the largest leave no room for others.
+      found = self._ceilings(point["dtype"])
+      once = time.perf_counter() - start
+      ready = self._made(point, mechanism, replicate)
+      record = ready.record | {"ceilings": found}
       memory.expose()
       if settings.get("gate", True):
+        start = time.perf_counter()
         seed = [settings.get("seed", 0), replicate, point["seed"]]
         record |= outcome(self._gate(point, mechanism, ready, seed))
         if record["status"] != "ok":
           return record
+        once += time.perf_counter() - start
       else:
         jax.block_until_ready(ready.run())
+      record["once_seconds"] = once
       record["memory"] = self._memory(point, mechanism, ready, settings)
       memory.settle()
       budget = settings.get("point_budget", 2.0)
@@ -136,14 +142,24 @@ class Target:
     with precision(point):
       use_cache(settings.get("cache"))
       mechanism = self.find(point["mechanism"])
-      return memory.peak(self._compile(point, mechanism, 0).run)
+      program, compiled, _ = self._compile(point, mechanism, 0)
+      arguments = memory.zeros(program.arguments)
+      return memory.peak(self._run(point, compiled, arguments))
 
   def by_token(self, point: Point, record: dict[str, Any]) -> dict[str, Any]:
     """A record as it is counted: of a call, unless a target has it else."""
     del point
     return record
 
-  def _compile(self, point: Point, mechanism: Any, replicate: int) -> Compiled:
+  def _made(self, point: Point, mechanism: Any, replicate: int) -> Compiled:
+    """A point compiled, with its inputs."""
+    made = self._compile(point, mechanism, replicate)
+    return self._ready(point, mechanism, *made)
+
+  def _compile(
+      self, point: Point, mechanism: Any, replicate: int
+  ) -> tuple[Any, Any, dict[str, Any]]:
+    """The program, the compiled function and what is known of them."""
     jax.clear_caches()  # else a form traced before would lower faster
     program = self._program(point, mechanism)
     start = time.perf_counter()
@@ -156,11 +172,13 @@ class Target:
     loaded = _Loads.count > loads
     record = {
         **identity(point, replicate, keys.of(point, lowered.as_text())),
-        "operations": _operations(traced.jaxpr, self._cost(point, mechanism)),
+        "operations": predictions.count(
+            traced.jaxpr, self._cost(point, mechanism)
+        ),
         "lowering_seconds": None if loaded else middle - start,
         "compile_seconds": None if loaded else end - middle,
     }
-    return self._ready(point, mechanism, program, compiled, record)
+    return program, compiled, record
 
   def _program(self, point: Point, mechanism: Any) -> Any:
     """What is lowered: a `function` under `jax.jit` and its `arguments`."""
@@ -184,8 +202,15 @@ class Target:
     if program.backward:
       arguments.append(jax.device_put(points.cotangent(point, program.out)))
     jax.block_until_ready(arguments)
-    run = functools.partial(compiled, *arguments)
+    run = self._run(point, compiled, arguments)
     return Compiled(program, compiled, inputs, arguments, record, run)
+
+  def _run(
+      self, point: Point, compiled: Any, arguments: Sequence[Any]
+  ) -> Callable[[], Any]:
+    """Returns what runs a compiled program once."""
+    del point
+    return functools.partial(compiled, *arguments)
 
   def _gate(
       self, point: Point, mechanism: Any, ready: Compiled, seed: Sequence[int]
@@ -209,7 +234,14 @@ class Target:
         causal=point["causal"],
         seed=seed,
         device=jax.default_backend(),
+        ours=self._ours(point),
     )
+
+  def _ours(self, point: Point) -> bool:
+    """Whether a form is this library's: no user's, no other library's."""
+    work = point["mechanism"]
+    known = work in catalogue.names()
+    return known and (work, point["form"]) not in libraries.FORMS
 
   def _memory(
       self,
@@ -258,12 +290,13 @@ class Peak:
     self._asked = False
 
   def environment(self) -> dict[str, Any]:
-    """Nothing: only the peak is asked for.
+    """The device alone, for it has a setting of its own.
 
     A pool set aside at once would leave what is next to it without memory.
     """
     os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    return {}
+    found = environment.machine()
+    return {name: found[name] for name in ("device", "device_kind")}
 
   def measure(
       self, point: Point, replicate: int, settings: Settings
@@ -307,32 +340,6 @@ def use_cache(folder: str | None) -> None:
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
   jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
   compilation_cache.reset_cache()
-
-
-def _operations(jaxpr: Any, closed_form: Any) -> dict[str, Any]:
-  """Counts for a record; None and the reason where they cannot be read."""
-  model = None if closed_form is None else closed_form.products
-  try:
-    counted = operations.count_jaxpr(jaxpr)
-  except operations.UnreadableError as problem:
-    reason = worker.reason_of(problem)
-    unknown = {"products": None, "elementwise": None, "reason": reason}
-    return {**unknown, "closed_form": model}
-  return {
-      "products": counted.products,
-      "closed_form": model,
-      "elementwise": counted.elementwise,
-  }
-
-
-def _predicted_bytes(program: Any, jaxpr: Any, closed_form: Any) -> int:
-  """Inputs, and what the closed form or the largest array leads to expect."""
-  leaves = jax.tree.leaves(program.arguments)
-  given = sum(a.size * a.dtype.itemsize for a in leaves)
-  if closed_form is not None:
-    return given + int(closed_form.bytes)
-  copies = 4 if getattr(program, "backward", False) else 2
-  return given + copies * operations.largest_array(jaxpr)
 
 
 def reference(mechanism: Any) -> samples.Reference:

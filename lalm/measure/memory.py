@@ -22,6 +22,7 @@ import time
 from typing import Any, Callable, Mapping, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 NOISE_FLOOR = 8 * 2**20  # bytes; a smaller peak says little about a kernel
 _DISAGREEMENT = 0.25  # relative difference of two figures worth a flag
@@ -125,6 +126,19 @@ def peak(call: Callable[[], Any]) -> Peak | None:
   jax.block_until_ready(call())
   after = _mark(found)
   return Peak(after - live, found) if after > before else None
+
+
+def zeros(shapes: Any) -> Any:
+  """Returns arguments for a peak, which no value changes.
+
+  To draw them takes a device more memory than to hold them, so that the mark of
+  a call would be hidden, and a host longer than all the rest.
+
+  Args:
+    shapes: a pytree of what has `shape` and `dtype`.
+  """
+  made = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+  return jax.block_until_ready(made)
 
 
 def _largest(call: Callable[[], Any]) -> int:

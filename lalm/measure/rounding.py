@@ -53,10 +53,6 @@ class Target(kernel.Target):
     super().__init__(get)
     self._rows: dict[Any, np.ndarray] = {}
 
-  def environment(self) -> dict[str, Any]:
-    """The environment, without ceilings, of which nothing here is a share."""
-    return self.surroundings()
-
   def plan(
       self, point: kernel.Point, settings: kernel.Settings
   ) -> dict[str, Any]:
@@ -99,7 +95,10 @@ class Target(kernel.Target):
         seed=[point["seed"], replicate],
     )
     tolerance = tolerances.forward(
-        point["dtype"], point["length"], jax.default_backend()
+        point["dtype"],
+        point["length"],
+        jax.default_backend(),
+        ours=self._ours(point),
     )
     relative = float(np.maximum(sample.early, sample.late / 2))
     found = {

@@ -29,15 +29,22 @@ _DIFFERENCE = 1e-7
 # Accelerators multiply float32 in fewer bits unless asked for more:
 # TensorFloat-32 keeps 10 bits of the fraction, bfloat16 passes keep 7.
 _PRODUCT_DTYPE = {"gpu": "float16", "tpu": "bfloat16"}
+# This library's forms ask for more (`contract.precision`): what is left is that
+# exponentials and the order of sums are not those of a CPU.
+_ELSEWHERE = 4
 
 
-def forward(dtype: str, length: int, device: str = "cpu") -> float:
+def forward(
+    dtype: str, length: int, device: str = "cpu", *, ours: bool = False
+) -> float:
   """Relative RMS a value may be off.
 
   Args:
     dtype: of the inputs: float64, float32, float16 or bfloat16.
     length: tokens summed over.
-    device: `jax.default_backend()`; its default precision of products counts.
+    device: `jax.default_backend()`.
+    ours: whether a form is this library's, which multiplies float32 in full on
+      every device; else the device's default precision of products counts.
 
   Raises:
     ValueError: no tolerance is known for this dtype.
@@ -48,15 +55,19 @@ def forward(dtype: str, length: int, device: str = "cpu") -> float:
     raise ValueError(f"dtype: expected one of {known}, got {dtype!r}")
   base = _FORWARD[name]
   if name == "float32" and device in _PRODUCT_DTYPE:
-    base = _FORWARD[_PRODUCT_DTYPE[device]]
+    base = _ELSEWHERE * base if ours else _FORWARD[_PRODUCT_DTYPE[device]]
   return base * math.sqrt(max(length / _FREE_LENGTH, 1.0))
 
 
-def gradient(dtype: str, length: int, device: str = "cpu") -> float:
+def gradient(
+    dtype: str, length: int, device: str = "cpu", *, ours: bool = False
+) -> float:
   """Relative RMS a gradient may be off; arguments and errors of `forward`."""
-  return _GRADIENT * forward(dtype, length, device)
+  return _GRADIENT * forward(dtype, length, device, ours=ours)
 
 
-def directional(dtype: str, length: int, device: str = "cpu") -> float:
+def directional(
+    dtype: str, length: int, device: str = "cpu", *, ours: bool = False
+) -> float:
   """Relative RMS a directional derivative may be off a central difference."""
-  return max(gradient(dtype, length, device), _DIFFERENCE)
+  return max(gradient(dtype, length, device, ours=ours), _DIFFERENCE)

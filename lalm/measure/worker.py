@@ -24,9 +24,11 @@ The answers, in the order of the points, "end" last in both tasks:
   both     {"event": "end"}
 
 An exception costs its own point only: the record then holds status, reason,
-point and replicate. Whatever else is printed goes to standard error. The
-process exits when standard input ends before a job, and when its parent is
-gone; standard input may be closed or left open once the job is written.
+point and replicate. Where it may have left the device of no use to this
+process, that record is the last one: what is left is for another process.
+Whatever else is printed goes to standard error. The process exits when standard
+input ends before a job, and when its parent is gone; standard input may be
+closed or left open once the job is written.
 """
 
 import importlib
@@ -51,6 +53,8 @@ _MEMORY_TEXTS = (
     "cannot allocate memory",
     "unable to allocate",
 )
+# Of runtimes' errors that every later call of a process meets again.
+_LASTING_TEXTS = ("internal:", "cuda_error", "cuda error", "hip error")
 _FINITE_TEXTS = ("invalid value (nan", "invalid value (inf", "not finite")
 
 
@@ -74,6 +78,16 @@ def status_of(error: BaseException) -> str:
   if nan or any(t in text for t in _FINITE_TEXTS):
     return "not_finite"
   return "crashed"
+
+
+def lasting(error: BaseException) -> bool:
+  """Whether an error may stay with the device for as long as the process.
+
+  After a wrong address CUDA answers whatever it is asked with the same error.
+  """
+  if not isinstance(error, RuntimeError) or status_of(error) != "crashed":
+    return False
+  return any(text in str(error).lower() for text in _LASTING_TEXTS)
 
 
 def reason_of(error: BaseException) -> str:
@@ -156,12 +170,16 @@ def _measure(target: Any, job: Mapping[str, Any], channel: Channel) -> None:
   for index, point in enumerate(job["points"]):
     channel.send({"event": "started", "index": index})
     identity = {"point": point, "replicate": replicate}
+    spoilt = False
     try:
       record = target.measure(point, replicate, settings)
       json.dumps(record, allow_nan=False)
     except Exception as error:  # a point's failure is an answer, not an end
       record = {**identity, **_failure(error)}
+      spoilt = lasting(error)
     channel.send({"event": "finished", "index": index, "record": record})
+    if spoilt:
+      return
 
 
 def _prefer_as_victim() -> None:

@@ -120,6 +120,20 @@ def test_no_program_holds_large_constants(mechanism, form, case, order):
   )
 
 
+@pytest.mark.catalogued
+@pytest.mark.parametrize("order", (0, 1), ids=("value", "gradient"))
+@pytest.mark.cases(_case(64))
+def test_float32_is_multiplied_in_full(mechanism, form, case, order):
+  """No CPU shows it: there, products have one precision."""
+  closed = _trace(mechanism, form, case, order)
+  for equation, _ in programs.equations(closed.jaxpr):
+    if equation.primitive.name != "dot_general":
+      continue
+    if any(x.aval.dtype == jnp.float32 for x in equation.invars):
+      highest = (jax.lax.Precision.HIGHEST,) * 2
+      assert equation.params["precision"] == highest
+
+
 @pytest.mark.parametrize("order", (0, 1), ids=("value", "gradient"))
 @pytest.mark.cases(_case(2048))
 def test_programs_do_not_grow_with_the_length(mechanism, form, case, order):

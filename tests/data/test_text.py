@@ -147,3 +147,46 @@ def test_a_digest_is_of_the_bytes_that_may_be_read(tmp_path):
   assert text.digest("normal", 2) == "normal"
   with pytest.raises(ValueError, match="corpus"):
     text.digest(str(tmp_path / "none"), 2)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_numbers_that_are_kept_are_those_drawn_afresh(monkeypatch, dtype):
+  def drawn(seed, length):
+    sizes = {**_SMALL, "length": length, "value_width": 5, "dtype": dtype}
+    return text.projected(text.NORMAL, seed, **sizes)
+
+  monkeypatch.setattr(text, "_drawn", {})
+  order = [(0, 7), (0, 96), (0, 31), (1, 40), (0, 96), (1, 7), (0, 7)]
+  kept = [drawn(*each) for each in order]
+  for each, found in zip(order, kept):
+    text._drawn.clear()
+    for a, b in zip(drawn(*each), found):
+      np.testing.assert_array_equal(a, b)
+
+
+def test_fewer_tokens_are_not_drawn_again_and_more_are(monkeypatch):
+  monkeypatch.setattr(text, "_drawn", {})
+  made, generator = [], text._generator
+  monkeypatch.setattr(
+      text, "_generator", lambda *of: made.append(of) or generator(*of)
+  )
+  for length, drawn in ((32, 3), (32, 3), (5, 3), (33, 6), (8, 6)):
+    text.projected(text.NORMAL, 0, **{**_SMALL, "length": length})
+    assert len(made) == drawn
+
+
+def test_no_more_is_kept_than_one_draw_and_a_share_of_the_memory(monkeypatch):
+  monkeypatch.setattr(text, "_drawn", {})
+  for seed in range(4):
+    text.projected(text.NORMAL, seed, **_SMALL)
+  assert [key[0] for key in text._drawn] == [3, 3, 3]
+  size = _SMALL["batch"] * _SMALL["length"] * 32 * 4
+  monkeypatch.setattr(text, "_kept_bytes", lambda: size - 1)
+  text.projected(text.NORMAL, 4, **_SMALL)
+  assert {key[0] for key in text._drawn} == {3}
+
+
+def test_what_is_kept_cannot_be_changed():
+  q, _, _ = text.projected(text.NORMAL, 0, **_SMALL)
+  with pytest.raises(ValueError, match="read-only"):
+    q[:] = 0

@@ -7,6 +7,8 @@ the environment:
   STUB_LOG       file that gets a line of JSON for each measurement begun
   STUB_UNREADY   if set, workers cannot start
   STUB_MEMORY    how memory is measured, if not by a mark that can be reset
+  STUB_PLACE, STUB_PEAK_PLACE
+                 what workers, and those that read peaks, say of their device
 """
 
 import importlib
@@ -61,6 +63,7 @@ _NAMES = (
     "planless",
     "huge",
     "slow",
+    "spoils",
 )
 
 
@@ -87,8 +90,15 @@ def _log(entry):
       file.write(json.dumps(entry) + "\n")
 
 
+def _place(variable):
+  """Where a worker says it is, if not where the sweep was surveyed."""
+  return json.loads(os.environ.get(variable, "{}"))
+
+
 class _Target:
   """See `lalm.measure.worker`."""
+
+  spoilt = False  # as a device is after a wrong address
 
   def surroundings(self):
     found = {
@@ -105,6 +115,7 @@ class _Target:
       raise RuntimeError("the ceilings cannot be measured")
     return self.surroundings() | {
         "ceilings": {"products_per_second": 1.0},
+        **_place("STUB_PLACE"),
         "tunables": os.environ.get("GLIBC_TUNABLES", ""),
     }
 
@@ -135,6 +146,9 @@ class _Target:
         }
     )
     time.sleep(float(os.environ.get("STUB_SECONDS", "0")))
+    self.spoilt |= point["mechanism"] == "spoils" and point["length"] >= FROM
+    if self.spoilt:
+      raise RuntimeError("INTERNAL: CUDA_ERROR_ILLEGAL_ADDRESS")
     record = {"status": "ok", "seconds": [1e-4] * 3, "calls": 3}
     if point["length"] < FROM:
       return record
@@ -194,7 +208,7 @@ class _Peak:
   mark = 0
 
   def environment(self):
-    return {}
+    return _place("STUB_PEAK_PLACE")
 
   def measure(self, point, replicate, settings):
     del replicate, settings

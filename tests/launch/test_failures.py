@@ -53,6 +53,24 @@ def test_a_failed_point_is_recorded_and_the_sweep_goes_on(
   assert f"{name}.direct forward n=64: {status}" in outcome.errors
 
 
+def test_a_point_that_spoils_the_device_costs_no_other(
+    sweep, records, measured
+):
+  sweep("--config.mechanisms=spoils,steady", "--config.replicates=1")
+  found = {
+      (r["point"]["mechanism"], r["point"]["length"]): r["status"]
+      for r in records()
+      if r["status"] != "skipped"
+  }
+  crashed = [place for place, status in found.items() if status == "crashed"]
+  assert crashed and {name for name, _ in crashed} == {"spoils"}
+  assert min(length for _, length in crashed) == stub.FROM
+  others = [status for place, status in found.items() if place not in crashed]
+  assert len(others) == 6 and set(others) == {"ok"}
+  visits = {(e["mechanism"], e["length"]): e["pid"] for e in measured()}
+  assert len(set(visits.values())) > 1
+
+
 def test_garbage_on_standard_output_reaches_nobody(sweep, records):
   outcome = sweep("--config.mechanisms=garbage")
   assert outcome.status == 0

@@ -217,6 +217,28 @@ def test_workers_that_cannot_start_end_the_sweep_in_one_line(
   assert stub_environment in outcome.errors
 
 
+@pytest.mark.parametrize(
+    ("variable", "name"),
+    [
+        ("STUB_PLACE", "device"),
+        ("STUB_PLACE", "machine"),
+        ("STUB_PEAK_PLACE", "device"),
+    ],
+)
+def test_a_worker_on_another_device_than_the_sweep_is_refused(
+    sweep, records, monkeypatch, variable, name
+):
+  if variable == "STUB_PEAK_PLACE":
+    monkeypatch.setenv("STUB_MEMORY", "peak_bytes_in_use")
+  monkeypatch.setenv(variable, json.dumps({name: "cpu"}))
+  outcome = sweep()
+  assert outcome.status == 1 and records() == []
+  assert outcome.errors.count("\n") == 1
+  began = {"device": "stub", "machine": "0123456789ab"}[name]
+  assert f"{name} of a worker: expected {began}, where the" in outcome.errors
+  assert "got cpu" in outcome.errors
+
+
 def test_nothing_a_worker_has_started_outlives_it(sweep, measured):
   sweep("--config.mechanisms=leaves", "--config.replicates=1")
   assert not _groups() & {visit["pid"] for visit in measured()}

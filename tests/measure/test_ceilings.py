@@ -1,6 +1,7 @@
 """Ceilings are rates of work that was done."""
 
 import jax
+import pytest
 
 from lalm.measure import ceilings
 
@@ -41,3 +42,33 @@ def test_the_best_of_several_runs_counts(monkeypatch):
     now[0] += next(durations)
 
   assert ceilings._best(call) == 1.0
+
+
+@pytest.mark.parametrize("rate", [ceilings.products, ceilings.batched_products])
+@pytest.mark.parametrize(
+    ("dtype", "precision"), [("float32", "HIGHEST"), ("bfloat16", "DEFAULT")]
+)
+def test_products_are_as_precise_as_those_of_attention(
+    monkeypatch, rate, dtype, precision
+):
+  monkeypatch.setattr(ceilings, "_SIZES", (8,))
+  monkeypatch.setattr(ceilings, "_BATCH", (2, 4, 8))
+  programs = []
+
+  def best(call):
+    programs.append(call.func.lower(*call.args).as_text())
+    return 1.0
+
+  monkeypatch.setattr(ceilings, "_best", best)
+  rate(dtype)
+  assert f"precision = [{precision}, {precision}]" in programs[0]
+
+
+@pytest.mark.parametrize(("device", "least"), [("cpu", 2**12), ("gpu", 2**14)])
+def test_an_accelerator_streams_no_small_array(monkeypatch, device, least):
+  monkeypatch.setattr(ceilings.jax, "default_backend", lambda: device)
+  monkeypatch.setattr(ceilings, "_STREAMS", (2**10, 2**11, 2**12, 2**13))
+  monkeypatch.setattr(ceilings, "_LEAST", 2**14)
+  monkeypatch.setattr(ceilings, "_seconds", lambda call: call().size and 1.0)
+  monkeypatch.setattr(ceilings, "_best", _run_for(1.0))
+  assert ceilings.bandwidth("float32") == 2 * least

@@ -138,7 +138,7 @@ def test_a_plan_knows_that_a_call_is_of_several_tokens():
 def test_steps_stay_at_their_place_however_often_they_run(mechanism):
   point = {**_POINT, "mechanism": mechanism}
   target = decoding.Target()
-  ready = target._compile(point, catalogue.get(mechanism), 0)
+  ready = target._made(point, catalogue.get(mechanism), 0)
   runs = [jax.tree.map(np.array, ready.run()) for _ in range(12)]
   whole = lambda state: [
       x for x in jax.tree.leaves(state) if x.dtype.kind == "i"

@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import re
+import types
 
 import pytest
 
@@ -47,6 +48,83 @@ def test_another_machine_has_another_fingerprint(monkeypatch, part):
   other = {**environment.machine(), part: "another"}
   monkeypatch.setattr(environment, "machine", lambda: other)
   assert environment.fingerprint() != before
+
+
+class _Gpu:
+  """Stands for a device that is lent with one host or another."""
+
+  platform, device_kind = "gpu", "NVIDIA H100 80GB HBM3"
+
+  def __init__(self, version="PJRT C API\ncuda 13000"):
+    self.client = types.SimpleNamespace(platform_version=version)
+
+
+@pytest.fixture(name="lend")
+def _lend(monkeypatch):
+  def lend(count=1, driver="NVRM version: 580.65", **of):
+    devices = [_Gpu(**of)] * count
+    known = environment._read
+    monkeypatch.setattr(environment.jax, "devices", lambda: devices)
+    monkeypatch.setattr(environment.jax, "device_count", lambda: count)
+    monkeypatch.setattr(environment.jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(
+        environment,
+        "_read",
+        lambda path: driver + "\nGCC" if "nvidia" in path else known(path),
+    )
+    return environment.fingerprint()
+
+  return lend
+
+
+@pytest.mark.parametrize("part", ["cores", "_memory_gib", "_host"])
+def test_an_accelerator_is_the_same_whatever_host_it_is_lent_with(
+    lend, monkeypatch, part
+):
+  before = lend()
+  monkeypatch.setattr(environment, part, lambda: "another")
+  assert lend() == before
+  assert "another" in environment.describe().values()  # and told all the same
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"count": 2}, {"driver": "NVRM version: 590"}, {"version": "cuda 14000"}],
+)
+def test_another_driver_runtime_or_count_is_another_accelerator(lend, other):
+  assert lend() != lend(**other)
+
+
+def test_the_versions_that_drive_an_accelerator_are_described(
+    lend, monkeypatch
+):
+  version = environment.importlib.metadata.version
+
+  def installed(name):
+    return "0.10.2" if name == "jax-cuda13-pjrt" else version(name)
+
+  monkeypatch.setattr(environment.importlib.metadata, "version", installed)
+  assert "runtime" not in environment.describe()
+  lend()
+  assert environment.describe()["runtime"] == {
+      "platform": "PJRT C API\ncuda 13000",
+      "jax-cuda13-pjrt": "0.10.2",
+      "driver": "NVRM version: 580.65",
+  }
+
+
+def test_the_fingerprint_of_a_processor_is_of_all_that_is_known_of_it(
+    monkeypatch,
+):
+  found = {
+      "system": "Linux", "architecture": "x86_64", "model": "AMD EPYC",
+      "cores": 2, "memory_gib": 8, "device": "cpu", "device_kind": "cpu",
+      "device_count": 1, "huge_pages": "madvise", "host": "0123456789ab",
+  }  # fmt: skip
+  monkeypatch.setattr(environment, "machine", lambda: found)
+  monkeypatch.setattr(environment, "settings", lambda: {"NPROC": "2"})
+  # As in records that are there already, whose keys must be found again.
+  assert environment.fingerprint() == "032bd5bedbdd"
 
 
 def test_no_user_host_or_path_is_described(monkeypatch):

@@ -9,6 +9,8 @@ import pytest
 
 from lalm.measure import ceilings
 from lalm.measure import kernel
+from lalm.measure import memory
+from lalm.measure import timing
 from tests.measure import naive
 
 _POINT = {
@@ -246,12 +248,54 @@ def test_a_point_that_cannot_be_says_why(make, change, words):
     make().measure({**_POINT, **change}, 0, _SETTINGS)
 
 
-def test_surroundings_take_no_ceilings_and_the_environment_does(make):
+def test_ceilings_are_of_the_dtypes_timed_and_measured_once_with_the_cache_on(
+    make, monkeypatch, tmp_path
+):
+  asked = []
+
+  def measure(dtype):
+    asked.append((dtype, jax.config.jax_compilation_cache_dir))
+    return {"products_per_second": float(len(asked))}
+
+  monkeypatch.setattr(ceilings, "measure", measure)
   target = make()
-  assert "ceilings" not in target.surroundings()
   found = target.environment()
-  assert found["ceilings"] == _CEILINGS
   assert {"machine", "slug", "versions", "settings"} <= set(found)
+  assert not asked and "ceilings" not in found
+  settings = {**_SETTINGS, "cache": str(tmp_path)}
+  rates = [
+      target.measure({**_POINT, "dtype": dtype}, 0, settings)["ceilings"]
+      for dtype in ("bfloat16", "float16", "bfloat16")
+  ]
+  assert [rate["products_per_second"] for rate in rates] == [1.0, 2.0, 1.0]
+  assert asked == [("bfloat16", str(tmp_path)), ("float16", str(tmp_path))]
+
+
+def test_seconds_of_the_gate_and_of_ceilings_are_told_apart(make, monkeypatch):
+  now = [0.0]
+  monkeypatch.setattr(kernel.time, "perf_counter", lambda: now[0])
+
+  def lasting(seconds, call):
+    def late(*arguments):
+      now[0] += seconds
+      return call(*arguments)
+
+    return late
+
+  monkeypatch.setattr(ceilings, "measure", lasting(7.0, ceilings.measure))
+  target = make()
+  monkeypatch.setattr(target, "_gate", lasting(5.0, target._gate))
+  monkeypatch.setattr(kernel.timing, "measure", _known_times)
+  monkeypatch.setattr(kernel.memory, "peak", lambda run: memory.Peak(1, ""))
+  seconds = lambda gate: target.measure(_POINT, 0, {**_SETTINGS, "gate": gate})[
+      "once_seconds"
+  ]
+  assert [seconds(True), seconds(True), seconds(False)] == [12.0, 5.0, 0.0]
+
+
+def _known_times(run, budget):
+  del run, budget
+  return timing.Timing([1.0] * 3, 3)
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,9 @@ import sys
 import pytest
 
 from lalm.measure import ceilings
-from lalm.measure import decoding
 from lalm.measure import kernel
 from lalm.measure import memory
+from lalm.measure import points
 from lalm.measure import steps
 from lalm.measure import worker
 
@@ -86,15 +86,37 @@ def test_a_mark_that_rises_tells_what_a_call_took(monkeypatch, size, found):
   assert (peak and peak.bytes) == found
 
 
+@pytest.mark.parametrize(
+    ("module", "fields"),
+    [
+        ("kernel", {"mechanism": "gla", "form": "chunkwise"}),
+        ("kernel", {"mechanism": "lsh", "form": "chunkwise"}),
+        ("steps", {"mechanism": "mamba2", "form": "steps"}),
+        ("decoding", {"mechanism": "kda", "form": "decode", "pass": "step"}),
+        ("decoding", {"mechanism": "gla", "form": "decode", "pass": "prefill"}),
+    ],
+)
+def test_nothing_is_drawn_for_a_peak(module, fields, monkeypatch):
+  """It would raise the mark on the device, and take the host seconds."""
+  peak = worker.load(f"lalm.measure.{module}:PEAK")
+  point = {**_POINT, "pass": "forward_backward", "length": 40, "tokens": 4}
+  point |= {"causal": True, **fields}
+
+  def unwanted(*_):
+    raise AssertionError("values were drawn")
+
+  for name in ("inputs", "cotangent"):
+    monkeypatch.setattr(points, name, unwanted)
+  found = peak.measure(point, 0, {"cache": None})
+  assert found["bytes"] is not None
+
+
 @pytest.mark.parametrize("module", ["kernel", "peers", "steps", "decoding"])
 def test_every_target_has_one_that_measures_memory_alone(module):
   target = worker.load(f"lalm.measure.{module}:TARGET")
   peak = worker.load(f"lalm.measure.{module}:PEAK")
   assert isinstance(peak, kernel.Peak)
-  if module == "decoding":  # the same points, from a state of nothing
-    assert type(peak._target) is decoding.Blank
-  else:
-    assert peak._target is target
+  assert peak._target is target
 
 
 def test_a_worker_keeps_the_peak_that_it_was_told(monkeypatch):

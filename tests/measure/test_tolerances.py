@@ -26,13 +26,25 @@ def test_a_difference_is_never_asked_for_more_than_it_resolves():
   )
 
 
-def test_accelerators_multiply_float32_in_fewer_bits():
+def test_accelerators_multiply_others_float32_in_fewer_bits():
   host, gpu, tpu = (
       tolerances.forward("float32", 1, device)
       for device in ("cpu", "gpu", "tpu")
   )
   assert host < gpu < tpu
   assert tolerances.forward("float64", 1, "gpu") == 1e-13
+
+
+@pytest.mark.parametrize("device", ["gpu", "tpu"])
+@pytest.mark.parametrize("kind", ["forward", "gradient", "directional"])
+def test_our_float32_is_multiplied_in_full_on_every_device(kind, device):
+  allowed = getattr(tolerances, kind)
+  host = allowed("float32", 8192, ours=True)
+  assert host == allowed("float32", 8192)
+  assert host <= allowed("float32", 8192, device, ours=True) <= 4 * host
+  for dtype in ("float64", "float16", "bfloat16"):
+    found = allowed(dtype, 8192, device, ours=True)
+    assert found == allowed(dtype, 8192, device)
 
 
 def test_an_unknown_dtype_is_refused():

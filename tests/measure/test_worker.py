@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 
+import jax
 import pytest
 
 from lalm.measure import worker
@@ -29,6 +30,7 @@ class Target:
     if length == 3: raise FloatingPointError("invalid value (nan)")
     if length == 4: raise KeyError("lost")
     if length == 5: return {"seconds": [float("nan")]}
+    if length == 7: raise RuntimeError("INTERNAL: CUDA_ERROR_ILLEGAL_ADDRESS")
     if length == 6: import time; time.sleep(30)
     return {"status": "ok", "jax": "jax" in sys.modules, "r": replicate}
 TARGET = Target()
@@ -107,6 +109,36 @@ def test_a_failing_point_becomes_a_record_and_the_next_one_is_measured(start):
   assert records[3]["replicate"] == 3
   assert "lost" in records[3]["reason"]
   assert records[5] == {"status": "ok", "jax": False, "r": 3}
+
+
+def test_a_point_that_spoils_the_device_is_a_workers_last(start):
+  events, _ = _answers(start(), _job("measure", [9, 7, 9]))
+  assert [e["event"] for e in events[1:]] == [
+      "started", "finished", "started", "finished", "end",
+  ]  # fmt: skip
+  assert events[-2]["record"]["status"] == "crashed"
+  assert "ILLEGAL_ADDRESS" in events[-2]["record"]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("error", "lasts"),
+    [
+        (
+            jax.errors.JaxRuntimeError("INTERNAL: CUDA_ERROR_LAUNCH_FAILED"),
+            True,
+        ),
+        (jax.errors.JaxRuntimeError("INTERNAL: no such kernel"), True),
+        (jax.errors.JaxRuntimeError("INVALID_ARGUMENT: shapes"), False),
+        (jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: 9 GiB"), False),
+        (RuntimeError("CUDA error: an illegal memory access"), True),
+        (RuntimeError("CUDA error: out of memory"), False),
+        (ValueError("internal: no runtime's"), False),
+    ],
+)
+def test_errors_of_runtimes_last_unless_they_are_of_what_was_asked(
+    error, lasts
+):
+  assert worker.lasting(error) == lasts
 
 
 @pytest.mark.parametrize(
