@@ -58,7 +58,7 @@ def run(
     deadline: float,
     say: Callable[[str], None],
     root: pathlib.Path,
-    ended: Callable[[], None] = lambda: None,
+    ended: Callable[[], object] = lambda: None,
 ) -> list[Outcome]:
   """Runs stages in order, as long as there is time.
 

@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 import tarfile
+import time
 import types
 
 import pytest
 
 from experiments import device_suite
 from lalm.launch import suite
+from lalm.launch import suite_command
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _SMALL = "--config=tests/experiments/small/suite.py"
@@ -112,6 +114,28 @@ def test_what_stages_have_measured_is_packed_before_the_end(tmp_path):
     process.stderr.read()
 
 
+def test_an_archive_that_fails_costs_no_stage(tmp_path, monkeypatch, capsys):
+  def full(*_):
+    raise OSError(28, "No space left on device")
+
+  begun = []
+
+  def run(stages, out, deadline, say, root, ended):
+    for stage in stages:
+      begun.append(stage.experiment)
+      ended()
+    return []
+
+  monkeypatch.setattr(suite, "archive", full)
+  monkeypatch.setattr(suite, "run", run)
+  given = [f"--out={tmp_path / 'out'}", f"--archive={tmp_path / 'a.tgz'}"]
+  config = str(_ROOT / _SMALL.partition("=")[2])
+  argv = ["device_suite", f"--config={config}", *given]
+  assert suite_command.run(argv, "", _ROOT, time.monotonic()) == 1
+  assert begun == ["correctness", "attention_scaling"]
+  assert "no archive: [Errno 28] No space left" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("codes", "expected"),
     [
@@ -143,6 +167,7 @@ def test_another_device_is_refused(tmp_path):
         ("--budget_s=-1", "--budget_s: expected a number of seconds"),
         ("--archive=", "--archive: expected a file"),
         ("--archive=.", "--archive: expected a file, not a folder"),
+        ("--archive=setup.cfg/sub/a.tgz", "--archive: expected a folder that"),
         ("--budget=3", "--budget: expected one of"),
         ("stray", "got 'stray'"),
         ("--config=absent.py", "--config: expected a Python file"),
