@@ -32,11 +32,19 @@ class Stage(NamedTuple):
     experiment: its module's name.
     config: file of its configuration.
     workers: processes that share its points; more than one time nothing.
+    fields: `FIELD=VALUE` of the configuration, over those of its file.
   """
 
   experiment: str
   config: str
   workers: int = 1
+  fields: tuple[str, ...] = ()
+
+  @property
+  def name(self) -> str:
+    """What is said of it: `decode_latency (device_decoding, replicates=2)`."""
+    config = pathlib.Path(self.config).stem
+    return f"{self.experiment} ({', '.join((config, *self.fields))})"
 
 
 class Outcome(NamedTuple):
@@ -74,16 +82,16 @@ def run(
   for stage in stages:
     start = time.monotonic()
     budget = deadline - start - _FINISHING
-    name = f"{stage.experiment} ({pathlib.Path(stage.config).stem})"
     if budget < _LEAST:
-      say(f"{name}: not begun, {max(0.0, deadline - start):.0f} s are left")
+      left = max(0.0, deadline - start)
+      say(f"{stage.name}: not begun, {left:.0f} s are left")
       outcomes.append(Outcome(stage, None, 0.0))
       continue
-    say(f"{name}: {budget:.0f} s at most")
+    say(f"{stage.name}: {budget:.0f} s at most")
     with _processes(stage, out, budget, root) as processes:
       status = _wait(processes, deadline - _LAST)
     seconds = time.monotonic() - start
-    say(f"{name}: exit status {status} after {seconds:.0f} s")
+    say(f"{stage.name}: exit status {status} after {seconds:.0f} s")
     outcomes.append(Outcome(stage, status, seconds))
     ended()
   return outcomes
@@ -99,7 +107,9 @@ def _processes(
     for worker in range(stage.workers):
       command = [
           sys.executable, "-m", f"experiments.{stage.experiment}",
-          f"--config={stage.config}", f"--config.budget={budget:.0f}",
+          f"--config={stage.config}",
+          *(f"--config.{field}" for field in stage.fields),
+          f"--config.budget={budget:.0f}",
           f"--out={out / stage.experiment}",
           f"--worker={worker}/{stage.workers}",
       ]  # fmt: skip

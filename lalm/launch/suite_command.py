@@ -160,17 +160,25 @@ def _seconds(text: str) -> float:
   return seconds
 
 
+def _stage(given: Sequence[Any]) -> suite.Stage:
+  """A stage as a configuration has it, of whatever names."""
+  expected = "tuples (experiment, config file, processes, FIELD=VALUE, ...)"
+  if len(given) < 3 or not isinstance(given[2], int) or given[2] < 1:
+    raise UsageError("stages", expected, given)
+  experiment, config, workers, *more = given
+  if not all(isinstance(field, str) and "=" in field for field in more):
+    raise UsageError("stages", expected, given)
+  return suite.Stage(experiment, config, workers, tuple(more))
+
+
 def _stages(
     fields: Any, root: pathlib.Path
 ) -> tuple[tuple[str, ...], tuple[suite.Stage, ...]]:
   """Devices and stages of a configuration, checked."""
   known = sorted(p.stem for p in (root / "experiments").glob("[a-z]*.py"))
-  expected = "tuples (experiment, config file, processes)"
   stages = []
   for given in fields.get("stages") or ():
-    if len(given) != 3 or not isinstance(given[2], int) or given[2] < 1:
-      raise UsageError("stages", expected, given)
-    stage = suite.Stage(*given)
+    stage = _stage(given)
     if stage.experiment not in known:
       raise UsageError("stages", f"some of {', '.join(known)}", given[0])
     if not (root / stage.config).is_file():

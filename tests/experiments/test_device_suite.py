@@ -1,5 +1,6 @@
 """The device suite: in order, within its seconds, resumed, packed."""
 
+import importlib
 import importlib.util
 import json
 import pathlib
@@ -13,6 +14,8 @@ import types
 import pytest
 
 from experiments import device_suite
+from lalm.launch import flags as experiment_flags
+from lalm.launch import schema
 from lalm.launch import suite
 from lalm.launch import suite_command
 
@@ -52,6 +55,11 @@ def test_every_stage_is_measured_once_and_packed(tmp_path):
       "correctness": 2, "attention_scaling": 4,
   }  # fmt: skip
   assert {r["status"] for records in found.values() for r in records} == {"ok"}
+  told = [x for x in done.stderr.splitlines() if "at most" in x]
+  assert [x.partition(":")[2].partition(":")[0].strip() for x in told] == [
+      "correctness (correctness)",
+      "attention_scaling (scaling, replicates=2)",
+  ]
   # Correctness comes first.
   started = {name: min(r["started"] for r in found[name]) for name in found}
   assert started["correctness"] <= started["attention_scaling"]
@@ -158,6 +166,41 @@ def test_another_device_is_refused(tmp_path):
   done = _run(f"--out={tmp_path}", "--budget_s=60")
   assert done.returncode == 1
   assert "expected a gpu or tpu, jax finds a cpu" in done.stderr
+
+
+def test_a_stage_with_fewer_workers_comes_before_any_with_all():
+  config = experiment_flags.load(str(_ROOT / "configs" / "device_suite.py"))
+  _, stages = suite_command._stages(config, _ROOT)
+  few, all_ = "replicates=2", {s[:3] for s in stages if not s.fields}
+  first = [s[:3] for s in stages if s.fields == (few,)]
+  timed = [s for s in stages if s.workers == 1]
+  assert len(first) == 4 and set(first) <= all_
+  assert [s.fields for s in timed] == [(few,)] * 4 + [()] * 5
+  # Whether it is right comes first: what is causal, and what sees all.
+  assert [s.fields for s in stages[:2]] == [(), ("causal=False",)]
+  assert {s.experiment for s in stages[:2]} == {"correctness"}
+
+
+def test_the_fields_of_every_stage_are_its_experiments():
+  config = experiment_flags.load(str(_ROOT / "configs" / "device_suite.py"))
+  for stage in suite_command._stages(config, _ROOT)[1]:
+    module = importlib.import_module(f"experiments.{stage.experiment}")
+    given = [f"--config.{field}" for field in stage.fields]
+    experiment_flags.parse(
+        [stage.experiment, f"--config={stage.config}", *given],
+        config=str(module.EXPERIMENT.config),
+        out="runs",
+        fields=module.EXPERIMENT.all_fields,
+    )
+
+
+@pytest.mark.parametrize(
+    "wrong", [("correctness", "f"), ("correctness", "f", 0),
+              ("correctness", "f", 1, "causal"), ("correctness", "f", 1, 2)]
+)  # fmt: skip
+def test_a_stage_that_cannot_be_read_is_named(wrong):
+  with pytest.raises(schema.UsageError, match="stages: expected tuples"):
+    suite_command._stages({"devices": ("gpu",), "stages": (wrong,)}, _ROOT)
 
 
 @pytest.mark.parametrize(
