@@ -7,6 +7,7 @@ several processes at once.
 """
 
 import contextlib
+import fcntl
 import io
 import os
 import pathlib
@@ -17,6 +18,9 @@ import sys
 import tarfile
 import time
 from typing import Callable, Iterator, Mapping, NamedTuple, Sequence
+
+from lalm.launch import child
+from lalm.launch import survey
 
 _FINISHING = 25.0  # seconds a sweep has for its tables after its own deadline
 _LAST = 5.0  # seconds before the deadline that whatever still runs is ended
@@ -101,8 +105,12 @@ def run(
 def _processes(
     stage: Stage, out: pathlib.Path, budget: float, root: pathlib.Path
 ) -> Iterator[list[subprocess.Popen]]:
-  """The processes of a stage, ended as they end a sweep: by SIGTERM."""
+  """The processes of a stage, ended as they end a sweep: by SIGTERM.
+
+  They end when this one does, `kill -9` included.
+  """
   started: list[subprocess.Popen] = []
+  parent = os.getpid()
   try:
     for worker in range(stage.workers):
       command = [
@@ -113,15 +121,56 @@ def _processes(
           f"--out={out / stage.experiment}",
           f"--worker={worker}/{stage.workers}",
       ]  # fmt: skip
-      variables = _environment(stage.workers)
-      started.append(subprocess.Popen(command, cwd=root, env=variables))
+      process = subprocess.Popen(
+          command,
+          cwd=root,
+          env=_environment(stage.workers),
+          preexec_fn=lambda: child.tie(parent, signal.SIGTERM),
+      )
+      started.append(process)
     yield started
   finally:
-    for process in started:
-      if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
-    for process in started:
+    _end(started, _LAST)
+
+
+def _end(processes: Sequence[subprocess.Popen], seconds: float) -> None:
+  """Asks processes to end; what has not after so many seconds is killed."""
+  running = [process for process in processes if process.poll() is None]
+  for process in running:
+    process.send_signal(signal.SIGTERM)
+  limit = time.monotonic() + seconds
+  for process in running:
+    try:
+      process.wait(max(0.0, limit - time.monotonic()))
+    except subprocess.TimeoutExpired:
+      process.kill()
       process.wait()
+
+
+@contextlib.contextmanager
+def alone(out: pathlib.Path) -> Iterator[None]:
+  """Within it no other suite runs in a folder; the lock leaves no file behind.
+
+  Two would time each other's work.
+
+  Args:
+    out: the folder, which is there.
+
+  Raises:
+    SweepError: another suite runs in it.
+  """
+  descriptor = os.open(out, os.O_RDONLY | os.O_DIRECTORY)
+  try:
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+  except BlockingIOError:
+    os.close(descriptor)
+    raise survey.SweepError(f"another suite runs in {out}") from None
+  except OSError:
+    pass  # some network file systems lock no folders
+  try:
+    yield
+  finally:
+    os.close(descriptor)
 
 
 def _environment(workers: int) -> Mapping[str, str]:

@@ -54,7 +54,7 @@ def run(
       print(text.strip())
       return 0
     request = _parse(argv, root)
-    with signals.interruptible():
+    with signals.interruptible(), suite.alone(request.out):
       return _run(request, root, started)
   except UsageError as error:
     _say(str(error))

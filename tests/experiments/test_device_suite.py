@@ -144,6 +144,49 @@ def test_an_archive_that_fails_costs_no_stage(tmp_path, monkeypatch, capsys):
   assert "no archive: [Errno 28] No space left" in capsys.readouterr().err
 
 
+def _begun(tmp_path):
+  """A suite whose first stage has been begun."""
+  process = subprocess.Popen(
+      [sys.executable, "-m", "experiments.device_suite", _SMALL]
+      + [f"--out={tmp_path}"],
+      cwd=_ROOT,
+      stderr=subprocess.PIPE,
+      text=True,
+  )
+  assert "at most" in process.stderr.readline()
+  return process
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are tied there")
+def test_a_suite_that_is_killed_takes_its_stage_with_it(tmp_path):
+  with _begun(tmp_path) as process:
+    process.kill()
+    process.stderr.read()  # until its stage, which writes there too, has ended
+  assert not list(tmp_path.rglob("table.md"))
+
+
+def test_a_second_suite_in_a_folder_is_refused(tmp_path):
+  with _begun(tmp_path) as process:
+    second = _run(_SMALL, f"--out={tmp_path}")
+    process.send_signal(signal.SIGTERM)
+    process.stderr.read()
+  assert second.returncode == 1
+  assert second.stderr == f"device_suite: another suite runs in {tmp_path}\n"
+  with suite.alone(tmp_path):  # it is free again
+    pass
+
+
+def test_a_process_that_does_not_end_is_killed():
+  words = "import signal, time; signal.signal(15, signal.SIG_IGN); "
+  words += "print(flush=True); time.sleep(600)"
+  with subprocess.Popen(
+      [sys.executable, "-c", words], stdout=subprocess.PIPE
+  ) as deaf:
+    deaf.stdout.readline()  # it ignores the signal by now
+    suite._end([deaf], 0.1)
+    assert deaf.returncode == -signal.SIGKILL
+
+
 @pytest.mark.parametrize(
     ("codes", "expected"),
     [
