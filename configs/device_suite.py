@@ -2,16 +2,32 @@
 
 from ml_collections import config_dict
 
+# A law of two workers is told with a wide interval; five of one experiment are
+# worth less than two of each. What two have measured is not measured again.
+_TIMED = (
+    ("attention_scaling", "configs/device_scaling.py", 1),
+    ("decode_latency", "configs/device_decoding.py", 1),
+    ("peer_comparison", "configs/device_peers.py", 1),
+    ("attention_scaling", "configs/device_mechanisms.py", 1),
+)
+_CORRECTNESS = ("correctness", "configs/correctness.py", 8)
+# The width of all timings, each of which has passed a gate of its own.
+_WIDE = ("width=128", "value_width=128", "dtype=bfloat16")
+
 
 def get_config() -> config_dict.ConfigDict:
-  """Devices it is meant for, and stages: experiment, config, processes."""
+  """Devices it is meant for, and stages: experiment, config, processes.
+
+  Behind them stand fields that a stage sets in its own way.
+  """
   config = config_dict.ConfigDict()
   config.devices = ("gpu", "tpu")
   config.stages = (
-      ("correctness", "configs/correctness.py", 8),
-      ("attention_scaling", "configs/device_scaling.py", 1),
-      ("decode_latency", "configs/device_decoding.py", 1),
-      ("peer_comparison", "configs/device_peers.py", 1),
-      ("attention_scaling", "configs/device_mechanisms.py", 1),
+      _CORRECTNESS,
+      (*_CORRECTNESS, "causal=False"),
+      *((*stage, "replicates=2") for stage in _TIMED),
+      *_TIMED,
+      ("chunk_sizes", "configs/device_chunk_sizes.py", 1),
+      (*_CORRECTNESS, *_WIDE),
   )
   return config

@@ -5,7 +5,7 @@
 
 Mechanisms are the works, forms the libraries that can compute here (`lalm`,
 `torch`, `jax.nn`, `cudnn`, `jla`, `fla`); `configs/gated_peers.py` has the
-families with gates.
+families with gates. A work of which only `lalm` is at hand is left out.
 Writes DIR/<device>/: config.json, environment.json,
 records.jsonl, table.md. With `--config.causal=False` and the same DIR the table
 gains the full forms.
@@ -39,6 +39,7 @@ EXPERIMENT = command.Experiment(
     catalogue="lalm.measure.peers",
     finish=finish,
     progress=progress.Line(),
+    fewest=2,
 )
 
 if __name__ == "__main__":

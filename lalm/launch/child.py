@@ -43,10 +43,15 @@ def environment() -> dict[str, str]:
   return variables
 
 
-def _before(parent: int) -> None:
-  """Runs in the new process, before its program: ties it to its parent."""
+def tie(parent: int, number: int = signal.SIGKILL) -> None:
+  """Runs in the new process, before its program: ties it to its parent.
+
+  Args:
+    parent: the process with which it ends.
+    number: the signal that ends it.
+  """
   if _LIBRARY is not None:
-    _LIBRARY.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    _LIBRARY.prctl(_PR_SET_PDEATHSIG, number)
   if os.getppid() != parent:
     os._exit(1)  # the parent died before the tie was made
 
@@ -75,7 +80,7 @@ class Child:
         stderr=subprocess.PIPE,
         env=environment(),
         start_new_session=True,
-        preexec_fn=lambda: _before(parent),
+        preexec_fn=lambda: tie(parent),
     )
     pipes = (self._process.stdin, self._process.stdout, self._process.stderr)
     self._pipes = [pipe for pipe in pipes if pipe is not None]

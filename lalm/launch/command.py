@@ -43,6 +43,8 @@ class Experiment(NamedTuple):
     fixed: fields of the configuration that have no other value.
     compiled: module of `lalm.measure.targets` that compiles its points for
       machines not at hand, where that is possible.
+    fewest: forms at hand, with fewer of which a mechanism is left out unless
+      forms are asked for: what compares them has nothing to say of it.
   """
 
   name: str
@@ -55,6 +57,7 @@ class Experiment(NamedTuple):
   fields: schema.Fields = types.MappingProxyType({})
   fixed: Mapping[str, Any] = types.MappingProxyType({})
   compiled: str = ""
+  fewest: int = 1
 
   @property
   def all_fields(self) -> schema.Fields:
@@ -128,7 +131,8 @@ def _sweep(
     target = f"{experiment.compiled}:{target}@{settings['target']}"
     settings = settings | {"replicates": 1}  # a compiler says the same again
   found = survey.ask(settings["mechanisms"], target, experiment.catalogue)
-  points = grid.points(settings, found.mechanisms, experiment.all_fields)
+  mechanisms = _comparable(experiment, settings, found.mechanisms)
+  points = grid.points(settings, mechanisms, experiment.all_fields)
   points = grid.share(points, request.worker)
   flags.check_out(request.out, create=not request.dry_run)
   machine = str(found.environment.get("machine", ""))
@@ -152,6 +156,25 @@ def _sweep(
     return 0
   _measure(experiment, settings, found, folder, sweep)
   return _conclude(experiment, folder, sweep)
+
+
+def _comparable(
+    experiment: Experiment,
+    settings: schema.Settings,
+    mechanisms: Mapping[str, grid.Mechanism],
+) -> dict[str, grid.Mechanism]:
+  """The mechanisms with as many forms as the experiment is of."""
+  kept = {
+      name: mechanism
+      for name, mechanism in mechanisms.items()
+      if settings["forms"] or len(mechanism.forms) >= experiment.fewest
+  }
+  alone = [name for name in mechanisms if name not in kept]
+  if alone:
+    forms = sorted({form for name in alone for form in mechanisms[name].forms})
+    which = f"{', '.join(alone)}: only {', '.join(forms)} is at hand"
+    _say(experiment, f"left out, for there is nothing beside: {which}")
+  return kept
 
 
 def _measure(

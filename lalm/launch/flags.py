@@ -247,12 +247,15 @@ def _share(text: str) -> tuple[int, int]:
   return index, count
 
 
-def check_out(folder: pathlib.Path, *, create: bool) -> None:
-  """Makes sure that results can be written into the folder.
+def check_out(
+    folder: pathlib.Path, *, create: bool, flag: str = "--out"
+) -> None:
+  """Makes sure that files can be written into the folder.
 
   Args:
-    folder: where results go.
+    folder: where they go.
     create: whether to make it and try; else what is there is looked at.
+    flag: that has asked for it.
 
   Raises:
     UsageError: the folder cannot be made or written.
@@ -264,7 +267,7 @@ def check_out(folder: pathlib.Path, *, create: bool) -> None:
       while not os.path.lexists(present) and present != present.parent:
         present = present.parent
       if not present.is_dir() or not os.access(present, os.W_OK):
-        raise UsageError("--out", expected, str(folder))
+        raise UsageError(flag, expected, str(folder))
       return
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=folder):
@@ -272,4 +275,4 @@ def check_out(folder: pathlib.Path, *, create: bool) -> None:
   except (OSError, ValueError) as error:
     reason = getattr(error, "strerror", None) or str(error)
     got = Verbatim(f"{schema.shown(str(folder))}: {reason}")
-    raise UsageError("--out", expected, got) from None
+    raise UsageError(flag, expected, got) from None

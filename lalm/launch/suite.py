@@ -7,6 +7,7 @@ several processes at once.
 """
 
 import contextlib
+import fcntl
 import io
 import os
 import pathlib
@@ -17,6 +18,9 @@ import sys
 import tarfile
 import time
 from typing import Callable, Iterator, Mapping, NamedTuple, Sequence
+
+from lalm.launch import child
+from lalm.launch import survey
 
 _FINISHING = 25.0  # seconds a sweep has for its tables after its own deadline
 _LAST = 5.0  # seconds before the deadline that whatever still runs is ended
@@ -32,11 +36,19 @@ class Stage(NamedTuple):
     experiment: its module's name.
     config: file of its configuration.
     workers: processes that share its points; more than one time nothing.
+    fields: `FIELD=VALUE` of the configuration, over those of its file.
   """
 
   experiment: str
   config: str
   workers: int = 1
+  fields: tuple[str, ...] = ()
+
+  @property
+  def name(self) -> str:
+    """What is said of it: `decode_latency (device_decoding, replicates=2)`."""
+    config = pathlib.Path(self.config).stem
+    return f"{self.experiment} ({', '.join((config, *self.fields))})"
 
 
 class Outcome(NamedTuple):
@@ -58,7 +70,7 @@ def run(
     deadline: float,
     say: Callable[[str], None],
     root: pathlib.Path,
-    ended: Callable[[], None] = lambda: None,
+    ended: Callable[[], object] = lambda: None,
 ) -> list[Outcome]:
   """Runs stages in order, as long as there is time.
 
@@ -74,16 +86,16 @@ def run(
   for stage in stages:
     start = time.monotonic()
     budget = deadline - start - _FINISHING
-    name = f"{stage.experiment} ({pathlib.Path(stage.config).stem})"
     if budget < _LEAST:
-      say(f"{name}: not begun, {max(0.0, deadline - start):.0f} s are left")
+      left = max(0.0, deadline - start)
+      say(f"{stage.name}: not begun, {left:.0f} s are left")
       outcomes.append(Outcome(stage, None, 0.0))
       continue
-    say(f"{name}: {budget:.0f} s at most")
+    say(f"{stage.name}: {budget:.0f} s at most")
     with _processes(stage, out, budget, root) as processes:
       status = _wait(processes, deadline - _LAST)
     seconds = time.monotonic() - start
-    say(f"{name}: exit status {status} after {seconds:.0f} s")
+    say(f"{stage.name}: exit status {status} after {seconds:.0f} s")
     outcomes.append(Outcome(stage, status, seconds))
     ended()
   return outcomes
@@ -93,25 +105,72 @@ def run(
 def _processes(
     stage: Stage, out: pathlib.Path, budget: float, root: pathlib.Path
 ) -> Iterator[list[subprocess.Popen]]:
-  """The processes of a stage, ended as they end a sweep: by SIGTERM."""
+  """The processes of a stage, ended as they end a sweep: by SIGTERM.
+
+  They end when this one does, `kill -9` included.
+  """
   started: list[subprocess.Popen] = []
+  parent = os.getpid()
   try:
     for worker in range(stage.workers):
       command = [
           sys.executable, "-m", f"experiments.{stage.experiment}",
-          f"--config={stage.config}", f"--config.budget={budget:.0f}",
+          f"--config={stage.config}",
+          *(f"--config.{field}" for field in stage.fields),
+          f"--config.budget={budget:.0f}",
           f"--out={out / stage.experiment}",
           f"--worker={worker}/{stage.workers}",
       ]  # fmt: skip
-      variables = _environment(stage.workers)
-      started.append(subprocess.Popen(command, cwd=root, env=variables))
+      process = subprocess.Popen(
+          command,
+          cwd=root,
+          env=_environment(stage.workers),
+          preexec_fn=lambda: child.tie(parent, signal.SIGTERM),
+      )
+      started.append(process)
     yield started
   finally:
-    for process in started:
-      if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
-    for process in started:
+    _end(started, _LAST)
+
+
+def _end(processes: Sequence[subprocess.Popen], seconds: float) -> None:
+  """Asks processes to end; what has not after so many seconds is killed."""
+  running = [process for process in processes if process.poll() is None]
+  for process in running:
+    process.send_signal(signal.SIGTERM)
+  limit = time.monotonic() + seconds
+  for process in running:
+    try:
+      process.wait(max(0.0, limit - time.monotonic()))
+    except subprocess.TimeoutExpired:
+      process.kill()
       process.wait()
+
+
+@contextlib.contextmanager
+def alone(out: pathlib.Path) -> Iterator[None]:
+  """Within it no other suite runs in a folder; the lock leaves no file behind.
+
+  Two would time each other's work.
+
+  Args:
+    out: the folder, which is there.
+
+  Raises:
+    SweepError: another suite runs in it.
+  """
+  descriptor = os.open(out, os.O_RDONLY | os.O_DIRECTORY)
+  try:
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+  except BlockingIOError:
+    os.close(descriptor)
+    raise survey.SweepError(f"another suite runs in {out}") from None
+  except OSError:
+    pass  # some network file systems lock no folders
+  try:
+    yield
+  finally:
+    os.close(descriptor)
 
 
 def _environment(workers: int) -> Mapping[str, str]:

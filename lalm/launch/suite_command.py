@@ -5,6 +5,7 @@ well, 1 where a stage has failed, 2 for a command line that cannot be used,
 128 + n after signal n. That time was short is no failure.
 """
 
+import functools
 import math
 import os
 import pathlib
@@ -53,7 +54,7 @@ def run(
       print(text.strip())
       return 0
     request = _parse(argv, root)
-    with signals.interruptible():
+    with signals.interruptible(), suite.alone(request.out):
       return _run(request, root, started)
   except UsageError as error:
     _say(str(error))
@@ -81,19 +82,32 @@ def _run(request: _Request, root: pathlib.Path, started: float) -> int:
     stages = tuple(stage._replace(workers=1) for stage in stages)
   deadline = started + request.budget
 
-  def pack() -> None:
-    if request.archive is not None:
-      names = {stage.experiment for stage in stages}
-      count = suite.archive(request.out, request.archive, names)
-      _say(f"{count} files in {request.archive}")
-
+  pack = functools.partial(_pack, request, stages)
   outcomes: list[suite.Outcome] = []
+  packed = False
   try:  # after each stage, for what ends this process may not let it pack
     outcomes += suite.run(stages, request.out, deadline, _say, root, pack)
   finally:
-    pack()
+    packed = pack()
   _say(f"{time.monotonic() - started:.0f} s of {request.budget:.0f} s")
-  return int(any(outcome.failed for outcome in outcomes))
+  return int(any(outcome.failed for outcome in outcomes) or not packed)
+
+
+def _pack(request: _Request, stages: Sequence[suite.Stage]) -> bool:
+  """Writes the archive, if one is asked for; returns whether that went well.
+
+  A full disk must not cost the stages that are still to come.
+  """
+  if request.archive is None:
+    return True
+  names = {stage.experiment for stage in stages}
+  try:
+    count = suite.archive(request.out, request.archive, names)
+  except OSError as error:
+    _say(f"no archive: {schema.one_line(str(error))}")
+    return False
+  _say(f"{count} files in {request.archive}")
+  return True
 
 
 def _parse(argv: Sequence[str], root: pathlib.Path) -> _Request:
@@ -117,14 +131,23 @@ def _parse(argv: Sequence[str], root: pathlib.Path) -> _Request:
     raise UsageError("arguments", _OWN, rest[0])
   devices, stages = _stages(experiment_flags.load(values.config), root)
   experiment_flags.check_out(pathlib.Path(values.out), create=True)
-  if values.archive is not None and not values.archive:
-    raise UsageError("--archive", "a file", values.archive)
-  archive = values.archive and pathlib.Path(values.archive)
-  if archive and archive.is_dir():
-    raise UsageError("--archive", "a file, not a folder", values.archive)
+  archive = _archive(values.archive)
   # The stages run where their modules are, wherever this command was given.
   out = pathlib.Path(os.path.abspath(values.out))
   return _Request(devices, stages, out, _seconds(values.budget_s), archive)
+
+
+def _archive(text: str | None) -> pathlib.Path | None:
+  """The archive's path, in a folder that can be written."""
+  if text is None:
+    return None
+  if not text:
+    raise UsageError("--archive", "a file", text)
+  path = pathlib.Path(os.path.abspath(text))
+  if path.is_dir():
+    raise UsageError("--archive", "a file, not a folder", text)
+  experiment_flags.check_out(path.parent, create=True, flag="--archive")
+  return path
 
 
 def _seconds(text: str) -> float:
@@ -137,17 +160,25 @@ def _seconds(text: str) -> float:
   return seconds
 
 
+def _stage(given: Sequence[Any]) -> suite.Stage:
+  """A stage as a configuration has it, of whatever names."""
+  expected = "tuples (experiment, config file, processes, FIELD=VALUE, ...)"
+  if len(given) < 3 or not isinstance(given[2], int) or given[2] < 1:
+    raise UsageError("stages", expected, given)
+  experiment, config, workers, *more = given
+  if not all(isinstance(field, str) and "=" in field for field in more):
+    raise UsageError("stages", expected, given)
+  return suite.Stage(experiment, config, workers, tuple(more))
+
+
 def _stages(
     fields: Any, root: pathlib.Path
 ) -> tuple[tuple[str, ...], tuple[suite.Stage, ...]]:
   """Devices and stages of a configuration, checked."""
   known = sorted(p.stem for p in (root / "experiments").glob("[a-z]*.py"))
-  expected = "tuples (experiment, config file, processes)"
   stages = []
   for given in fields.get("stages") or ():
-    if len(given) != 3 or not isinstance(given[2], int) or given[2] < 1:
-      raise UsageError("stages", expected, given)
-    stage = suite.Stage(*given)
+    stage = _stage(given)
     if stage.experiment not in known:
       raise UsageError("stages", f"some of {', '.join(known)}", given[0])
     if not (root / stage.config).is_file():

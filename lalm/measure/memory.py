@@ -199,7 +199,7 @@ def compiler(compiled: Any) -> dict[str, int | None]:
     analysis = None
   return {
       f"compiler_{name}_bytes": getattr(analysis, f"{name}_size_in_bytes", None)
-      for name in ("temp", "argument", "output")
+      for name in ("temp", "argument", "output", "alias")
   }
 
 

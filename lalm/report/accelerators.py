@@ -31,7 +31,8 @@ NOTES = (
     " none",
     "of matrix rate: closed-form products over the measured rate of a large"
     " matrix product in the same dtype; of bandwidth: inputs and outputs, moved"
-    " once, over the measured rate of copying",
+    " once, over the measured rate of copying; of a step a cache is read, any"
+    " other state read and written",
     "memory: beyond the inputs; the peak is the allocator's, the compiler's is"
     " temporaries and outputs",
     "calls follow each other on the same inputs, caches are not emptied between"
@@ -39,6 +40,9 @@ NOTES = (
 )
 
 Record = Mapping[str, Any]
+# Whose state is a cache: a step writes a token's place in it and reads it all.
+# Any other mechanism's is made anew by every token.
+CACHED = ("softmax", "window")
 
 
 def tells(group: Group) -> bool:
@@ -109,7 +113,24 @@ def _of_products(record: Record) -> float:
 
 
 def _of_bandwidth(record: Record) -> float:
-  names = ("compiler_argument_bytes", "compiler_output_bytes")
-  moved = sum(_number(record, "memory", name) for name in names)
   rate = _number(record, "ceilings", "bytes_per_second")
-  return moved / _seconds(record) / rate
+  return _moved(record) / _seconds(record) / rate
+
+
+def _moved(record: Record) -> float:
+  """Bytes that a call, or a token of it, must read and write.
+
+  A state that a step takes over is among the call's inputs and, at the same
+  place, among its outputs. Records that say nothing of places have its size.
+  """
+  names = ("compiler_argument_bytes", "compiler_output_bytes")
+  given, made = (_number(record, "memory", name) for name in names)
+  point = record["point"]
+  if point["pass"] != "step":
+    return given + made
+  state = _number(record, "memory", "compiler_alias_bytes")
+  if math.isnan(state):
+    state = reading.number(record.get("state_bytes"))
+  tokens = min(point.get("tokens", 1), point["length"])
+  each = 1 if point["mechanism"] in CACHED else 2
+  return each * state + (given + made - 2 * state) / tokens

@@ -1,5 +1,6 @@
 """The device suite: in order, within its seconds, resumed, packed."""
 
+import importlib
 import importlib.util
 import json
 import pathlib
@@ -7,12 +8,16 @@ import signal
 import subprocess
 import sys
 import tarfile
+import time
 import types
 
 import pytest
 
 from experiments import device_suite
+from lalm.launch import flags as experiment_flags
+from lalm.launch import schema
 from lalm.launch import suite
+from lalm.launch import suite_command
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _SMALL = "--config=tests/experiments/small/suite.py"
@@ -50,6 +55,11 @@ def test_every_stage_is_measured_once_and_packed(tmp_path):
       "correctness": 2, "attention_scaling": 4,
   }  # fmt: skip
   assert {r["status"] for records in found.values() for r in records} == {"ok"}
+  told = [x for x in done.stderr.splitlines() if "at most" in x]
+  assert [x.partition(":")[2].partition(":")[0].strip() for x in told] == [
+      "correctness (correctness)",
+      "attention_scaling (scaling, replicates=2)",
+  ]
   # Correctness comes first.
   started = {name: min(r["started"] for r in found[name]) for name in found}
   assert started["correctness"] <= started["attention_scaling"]
@@ -112,6 +122,71 @@ def test_what_stages_have_measured_is_packed_before_the_end(tmp_path):
     process.stderr.read()
 
 
+def test_an_archive_that_fails_costs_no_stage(tmp_path, monkeypatch, capsys):
+  def full(*_):
+    raise OSError(28, "No space left on device")
+
+  begun = []
+
+  def run(stages, out, deadline, say, root, ended):
+    for stage in stages:
+      begun.append(stage.experiment)
+      ended()
+    return []
+
+  monkeypatch.setattr(suite, "archive", full)
+  monkeypatch.setattr(suite, "run", run)
+  given = [f"--out={tmp_path / 'out'}", f"--archive={tmp_path / 'a.tgz'}"]
+  config = str(_ROOT / _SMALL.partition("=")[2])
+  argv = ["device_suite", f"--config={config}", *given]
+  assert suite_command.run(argv, "", _ROOT, time.monotonic()) == 1
+  assert begun == ["correctness", "attention_scaling"]
+  assert "no archive: [Errno 28] No space left" in capsys.readouterr().err
+
+
+def _begun(tmp_path):
+  """A suite whose first stage has been begun."""
+  process = subprocess.Popen(
+      [sys.executable, "-m", "experiments.device_suite", _SMALL]
+      + [f"--out={tmp_path}"],
+      cwd=_ROOT,
+      stderr=subprocess.PIPE,
+      text=True,
+  )
+  assert "at most" in process.stderr.readline()
+  return process
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="processes are tied there")
+def test_a_suite_that_is_killed_takes_its_stage_with_it(tmp_path):
+  with _begun(tmp_path) as process:
+    process.kill()
+    process.stderr.read()  # until its stage, which writes there too, has ended
+  assert not list(tmp_path.rglob("table.md"))
+
+
+def test_a_second_suite_in_a_folder_is_refused(tmp_path):
+  with _begun(tmp_path) as process:
+    second = _run(_SMALL, f"--out={tmp_path}")
+    process.send_signal(signal.SIGTERM)
+    process.stderr.read()
+  assert second.returncode == 1
+  assert second.stderr == f"device_suite: another suite runs in {tmp_path}\n"
+  with suite.alone(tmp_path):  # it is free again
+    pass
+
+
+def test_a_process_that_does_not_end_is_killed():
+  words = "import signal, time; signal.signal(15, signal.SIG_IGN); "
+  words += "print(flush=True); time.sleep(600)"
+  with subprocess.Popen(
+      [sys.executable, "-c", words], stdout=subprocess.PIPE
+  ) as deaf:
+    deaf.stdout.readline()  # it ignores the signal by now
+    suite._end([deaf], 0.1)
+    assert deaf.returncode == -signal.SIGKILL
+
+
 @pytest.mark.parametrize(
     ("codes", "expected"),
     [
@@ -136,6 +211,41 @@ def test_another_device_is_refused(tmp_path):
   assert "expected a gpu or tpu, jax finds a cpu" in done.stderr
 
 
+def test_a_stage_with_fewer_workers_comes_before_any_with_all():
+  config = experiment_flags.load(str(_ROOT / "configs" / "device_suite.py"))
+  _, stages = suite_command._stages(config, _ROOT)
+  few, all_ = "replicates=2", {s[:3] for s in stages if not s.fields}
+  first = [s[:3] for s in stages if s.fields == (few,)]
+  timed = [s for s in stages if s.workers == 1]
+  assert len(first) == 4 and set(first) <= all_
+  assert [s.fields for s in timed] == [(few,)] * 4 + [()] * 5
+  # Whether it is right comes first: what is causal, and what sees all.
+  assert [s.fields for s in stages[:2]] == [(), ("causal=False",)]
+  assert {s.experiment for s in stages[:2]} == {"correctness"}
+
+
+def test_the_fields_of_every_stage_are_its_experiments():
+  config = experiment_flags.load(str(_ROOT / "configs" / "device_suite.py"))
+  for stage in suite_command._stages(config, _ROOT)[1]:
+    module = importlib.import_module(f"experiments.{stage.experiment}")
+    given = [f"--config.{field}" for field in stage.fields]
+    experiment_flags.parse(
+        [stage.experiment, f"--config={stage.config}", *given],
+        config=str(module.EXPERIMENT.config),
+        out="runs",
+        fields=module.EXPERIMENT.all_fields,
+    )
+
+
+@pytest.mark.parametrize(
+    "wrong", [("correctness", "f"), ("correctness", "f", 0),
+              ("correctness", "f", 1, "causal"), ("correctness", "f", 1, 2)]
+)  # fmt: skip
+def test_a_stage_that_cannot_be_read_is_named(wrong):
+  with pytest.raises(schema.UsageError, match="stages: expected tuples"):
+    suite_command._stages({"devices": ("gpu",), "stages": (wrong,)}, _ROOT)
+
+
 @pytest.mark.parametrize(
     ("argument", "words"),
     [
@@ -143,6 +253,7 @@ def test_another_device_is_refused(tmp_path):
         ("--budget_s=-1", "--budget_s: expected a number of seconds"),
         ("--archive=", "--archive: expected a file"),
         ("--archive=.", "--archive: expected a file, not a folder"),
+        ("--archive=setup.cfg/sub/a.tgz", "--archive: expected a folder that"),
         ("--budget=3", "--budget: expected one of"),
         ("stray", "got 'stray'"),
         ("--config=absent.py", "--config: expected a Python file"),

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from experiments import peer_comparison
 from lalm.launch import budget
 from lalm.launch import command
 from lalm.launch import supervisor
@@ -35,6 +36,33 @@ def _groups():
     if stat[0] != "Z":  # ended, and only waits to be read
       found.add(int(stat[2]))
   return found
+
+
+def test_what_has_nothing_beside_it_is_left_out_of_a_comparison(
+    sweep, records, monkeypatch
+):
+  several = stub_sweep.EXPERIMENT._replace(fewest=2)
+  monkeypatch.setattr(stub_sweep, "EXPERIMENT", several)
+  given = ["--config.mechanisms=tests.launch.stub:OWN,steady"]
+  given += ["--config.lengths=16", "--config.replicates=1"]
+  outcome = sweep(*given)
+  assert outcome.status == 0
+  (line,) = outcome.errors.splitlines()
+  assert line.endswith("tests.launch.stub:OWN: only direct is at hand")
+  assert {r["point"]["mechanism"] for r in records()} == {"steady"}
+  assert sweep(*given, "--config.forms=direct").errors == ""
+  assert len(records()) == 2
+
+
+def test_a_comparison_of_nothing_ends_well(sweep, monkeypatch):
+  several = stub_sweep.EXPERIMENT._replace(fewest=2)
+  monkeypatch.setattr(stub_sweep, "EXPERIMENT", several)
+  outcome = sweep("--config.mechanisms=tests.launch.stub:OWN")
+  assert outcome.status == 0 and "nothing beside" in outcome.errors
+
+
+def test_libraries_are_compared_where_there_are_two():
+  assert peer_comparison.EXPERIMENT.fewest == 2
 
 
 def test_every_replicate_of_every_point_is_recorded_once(

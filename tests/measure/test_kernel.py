@@ -69,6 +69,7 @@ def test_a_right_point_gives_a_whole_record(make, pass_):
       "compiler_temp_bytes",
       "compiler_argument_bytes",
       "compiler_output_bytes",
+      "compiler_alias_bytes",
       "closed_form_bytes",
       "flag",
   }

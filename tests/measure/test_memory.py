@@ -111,6 +111,14 @@ def test_the_temporary_of_a_compiled_function_is_seen():
   assert memory.flag(found, figures, figures["compiler_temp_bytes"]) == ""
 
 
+def test_what_is_written_in_its_place_is_told():
+  x = jnp.zeros(1024)
+  for donated, aliased in ((), 0), (0, 4096):
+    function = jax.jit(lambda x: x + 1, donate_argnums=donated)
+    figures = memory.compiler(function.lower(x).compile())
+    assert figures["compiler_alias_bytes"] == aliased
+
+
 def test_disagreement_beyond_a_quarter_and_the_noise_is_flagged():
   figures = {
       "compiler_temp_bytes": 90 * _MIB,

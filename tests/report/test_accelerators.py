@@ -1,6 +1,10 @@
 """The table of an accelerator: its own time, and shares of what it can do."""
 
+import pytest
+
 from lalm import store
+from lalm.attention import catalogue
+from lalm.report import accelerators
 from lalm.report import build
 from lalm.report import tables
 
@@ -70,3 +74,44 @@ def test_without_a_profile_shares_are_of_the_wall_clock(tmp_path):
 
 def test_a_processor_has_no_such_table(tmp_path):
   assert "device's time" not in _table(tmp_path, _record(0, device="cpu"))
+
+
+def _step(mechanism, told):
+  """A step that moves its least, 16 tokens a call, at the rate of copying."""
+  state, tokens = 1e9, 16e6
+  times = 1 if mechanism == "softmax" else 2
+  point = {"mechanism": mechanism, "form": "decode", "pass": "step"}
+  memory = {
+      "compiler_argument_bytes": state + tokens / 2,
+      "compiler_output_bytes": state + tokens / 2,
+      **({"compiler_alias_bytes": state} if told else {}),
+  }
+  return _record(
+      0,
+      point={**_POINT, **point, "length": 2**17, "tokens": 16},
+      memory=memory,
+      state_bytes=int(state),
+      device_time={"seconds": (times * state + tokens / 16) / 1e12},
+      experiment="decode_latency",
+  )
+
+
+@pytest.mark.parametrize("told", (True, False))
+@pytest.mark.parametrize("mechanism", ("softmax", "linear"))
+def test_a_cache_is_read_once_and_another_state_is_made_anew(
+    tmp_path, mechanism, told
+):
+  text = _table(tmp_path, _step(mechanism, told))
+  own = text[text.index("device's time") :]
+  (row,) = (x for x in own.splitlines() if f"| {mechanism}.decode | step" in x)
+  assert row.split(" | ")[6] == "100 %"
+
+
+def test_caches_are_those_of_the_mechanisms_that_keep_keys():
+  found = set()
+  for name in catalogue.names():
+    mechanism = catalogue.get(name)
+    if "step" in mechanism.forms and mechanism.start is not None:
+      if hasattr(mechanism.init(1, 1, 8, 8, capacity=4), "keys"):
+        found.add(name)
+  assert found == set(accelerators.CACHED)

@@ -12,7 +12,7 @@ def get_config() -> config_dict.ConfigDict:
           "heads": 1,
           "width": 8,
           "value_width": 8,
-          "replicates": 2,
+          "replicates": 1,
           "point_budget": 0.01,
           "corpus": "normal",
       }

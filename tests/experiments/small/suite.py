@@ -8,6 +8,11 @@ def get_config() -> config_dict.ConfigDict:
   config.devices = ("cpu",)
   config.stages = (
       ("correctness", "tests/experiments/small/correctness.py", 2),
-      ("attention_scaling", "tests/experiments/small/scaling.py", 1),
+      (
+          "attention_scaling",
+          "tests/experiments/small/scaling.py",
+          1,
+          "replicates=2",
+      ),
   )
   return config
