@@ -1,17 +1,18 @@
-"""Products of an equation: how many operations they are, and of what kind.
-
-A *kind* is what a machine has a rate for: the dtype of the operands, for
-float32 with the precision that was asked for.
-"""
+"""Products of an equation: how many operations they are, and of what kind."""
 
 import math
 from typing import Any
 
 import jax
 
-# float32 in one pass of the machine's own choice, and in a few.
-FAST, HIGH = "float32 by default", "float32 at HIGH"
-_DTYPES = {"BF16": "bfloat16", "F16": "float16", "F32": "float32", "TF32": FAST}
+from lalm.measure import kinds
+
+_DTYPES = {
+    "BF16": "bfloat16",
+    "F16": "float16",
+    "F32": "float32",
+    "TF32": kinds.FAST,
+}
 _DEFAULT = (None, jax.lax.Precision.DEFAULT, jax.lax.DotAlgorithmPreset.DEFAULT)
 
 
@@ -24,7 +25,7 @@ def of(equation: Any) -> int | None:
 
 
 def kind(equation: Any) -> str:
-  """Returns the kind of a product or convolution.
+  """Returns the kind (`kinds`) of a product or convolution.
 
   A preset of an algorithm that no machine here has a rate for is its own kind.
   """
@@ -39,8 +40,8 @@ def kind(equation: Any) -> str:
     return widest
   each = asked if isinstance(asked, tuple) else (asked, asked)
   if all(one in _DEFAULT for one in each):
-    return FAST
-  return widest if jax.lax.Precision.HIGHEST in each else HIGH
+    return kinds.FAST
+  return widest if jax.lax.Precision.HIGHEST in each else kinds.HIGH
 
 
 def _size(atom: Any) -> int:

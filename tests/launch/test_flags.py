@@ -112,10 +112,15 @@ def test_an_experiment_knows_every_field_of_a_committed_config(config):
 
 def test_every_stage_of_the_suite_is_an_experiment_that_knows_its_config():
   stages = flags.load(str(_ROOT / "configs" / f"{_SUITE}.py"))["stages"]
-  for name, config, workers in stages:
+  for name, config, workers, *own in stages:
     module = importlib.import_module(f"experiments.{name}")
-    values = flags.load(str(_ROOT / config))
-    schema.settle(values, module.EXPERIMENT.all_fields)
+    argv = ["x", f"--config={_ROOT / config}"]
+    argv += [f"--config.{field}" for field in own]
+    fields = module.EXPERIMENT.all_fields
+    request = flags.parse(argv, config="", out="o", fields=fields)
+    for field in own:
+      name, _, value = field.partition("=")
+      assert str(request.settings[name]) == value
     assert workers >= 1
 
 

@@ -8,7 +8,7 @@ of what is published for both, all links of a chip together.
 
 from typing import NamedTuple
 
-from lalm.measure import products as kinds
+from lalm.measure import kinds
 
 
 class Chip(NamedTuple):
@@ -19,7 +19,7 @@ class Chip(NamedTuple):
     memory: bytes that programs may use: of TPUs what their compilers allow,
       which is less than the chip has; of GPUs what their driver shows.
     products: operations (2mnk a product) a second, by kind, as in
-      `measure.products`: float32 by default is TensorFloat-32 on GPUs and one
+      `measure.kinds`: float32 by default is TensorFloat-32 on GPUs and one
       pass of bfloat16 on TPUs.
     bandwidth: bytes a second to and from its memory.
     links: bytes a second it can send to others.
