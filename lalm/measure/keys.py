@@ -19,7 +19,9 @@ _DOCUMENTED = (
 )  # fmt: skip
 
 
-def of(point: Mapping[str, Any], *parts: str) -> str:
+def of(
+    point: Mapping[str, Any], *parts: str, machine: str | None = None
+) -> str:
   """Returns 16 hexadecimal digits under which a point's measurement is done.
 
   They change with the point, the parts, the versions and the machine with its
@@ -28,13 +30,14 @@ def of(point: Mapping[str, Any], *parts: str) -> str:
   Args:
     point: what is measured.
     *parts: what a record follows from: programs as StableHLO, code, data.
+    machine: what is told of; this one's fingerprint if None.
   """
   identity = [
       dict(point),
       hashlib.sha256("\n".join(parts).encode()).hexdigest(),
       environment.versions(),
       environment.settings(),
-      environment.fingerprint(),
+      environment.fingerprint() if machine is None else machine,
   ]
   text = json.dumps(identity, sort_keys=True)
   return hashlib.sha256(text.encode()).hexdigest()[:16]

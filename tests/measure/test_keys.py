@@ -69,3 +69,7 @@ def test_a_key_is_of_the_point_and_every_part(monkeypatch):
   assert keys.of({"length": 1}, "program") in found
   monkeypatch.setattr(environment, "fingerprint", lambda: "elsewhere")
   assert keys.of({"length": 1}, "program") not in found
+  compiled = keys.of({"length": 1}, "program", machine="another")
+  monkeypatch.setattr(environment, "fingerprint", lambda: "here")
+  assert keys.of({"length": 1}, "program", machine="another") == compiled
+  assert keys.of({"length": 1}, "program", machine="here") in found

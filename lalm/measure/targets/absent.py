@@ -18,6 +18,7 @@ from lalm.attention import catalogue
 from lalm.measure import environment
 from lalm.measure import kernel
 from lalm.measure import keys
+from lalm.measure import kinds
 from lalm.measure import operations
 from lalm.measure import points
 from lalm.measure import products
@@ -52,6 +53,7 @@ class Target:
       loops,
       collectives,
       hardware,
+      kinds,
       operations,
       products,
       trips,
@@ -146,11 +148,15 @@ class Target:
     return costs.lower(program.function, arguments, self._machine.name), way
 
   def _key(self, point: kernel.Point, lowered: costs.Lowered) -> str:
-    """Of the program, of its compiler, and of what reads its costs."""
+    """Of the program, of its compiler, and of what reads its costs.
+
+    Not of the machine that compiles: another finds the same.
+    """
     code = keys.code(*self.follows)
     compiler = json.dumps(_versions(self._machine), sort_keys=True)
     text = lowered.program.as_text()
-    return keys.of(point, self._machine.name, compiler, text, code)
+    machine = self._machine.name
+    return keys.of(point, compiler, text, code, machine=machine)
 
 
 def _split(

@@ -1,9 +1,9 @@
 """The longest context that fits on a machine: a search by its compiler.
 
-`fits` asks the compiler for the peak bytes of a length. The search brackets the
-longest one by doubling, then closes in: in bytes that grow like a power of the
-length, the next guess is where they meet the memory, kept inside the bracket.
-A compile that ends out of memory is an answer too.
+The compiler tells the peak bytes of a length. Two lengths tell how they grow:
+the next one tried is where they meet the memory, just inside, and the one after
+it just beyond, which ends the search where it does not fit.
+A compile that ends out of memory is an answer too, and often a quick one.
 
 Lengths tried are multiples of a power of two near their hundredth. Of others a
 TPU's compiler may think fifty times longer, and find programs that take more
@@ -11,7 +11,7 @@ memory: of `cosine` on a v6e it does in 101 s for 6,740,992 tokens and finds
 0.82 of the memory, in 5 s and 0.72 for 6,717,440, which are 205 * 2^15.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 import math
 import sys
 from typing import Any, NamedTuple
@@ -28,7 +28,8 @@ _GRAIN = 128  # tokens on a device, of which lengths are multiples
 _STEP = 128  # steps of a length at least, where the grain allows
 _CLOSE = 1.02  # ratio of a length that does not fit and one that does
 _TRIES = 16  # compiles at most
-_INSIDE = 0.1  # share of the bracket, in logarithms, that a guess keeps off
+_LEAP = 64  # times a length that fits, at most
+_SAME = 3  # tries in a row that all fit, or do not, before halving
 
 _FIRST = 2**15  # tokens a search begins with
 
@@ -129,26 +130,28 @@ def search(
     first: length to begin with.
     grain: all lengths are multiples of it.
   """
-  low: tuple[int, Record] | None = None
-  before: tuple[int, float] | None = None
-  high, length = None, _rounded(first, grain)
-  tries = 0
-  while tries < _TRIES:
-    tries += 1
+  tried: dict[int, float] = {}
+  records: dict[int, Record] = {}
+  length: int | None = _rounded(first, grain)
+  while length is not None and len(tried) < _TRIES:
     record = compiled(length)
-    size = math.inf if record is None else record["memory"]["device_bytes"]
-    if record is not None and size <= memory:
-      before = None if low is None else (low[0], _size(low[1]))
-      low = (length, record)
-    else:
-      high = length
-    following = _next(low, before, high, memory, grain)
-    if following is None:
-      break
-    length = following
-  if low is None:
-    return Bracket(None, None, high, tries)
-  return Bracket(*low, high, tries)
+    tried[length] = math.inf
+    if record is not None:
+      tried[length] = float(max(record["memory"]["device_bytes"], 1))
+      records[length] = record
+    length = _next(tried, memory, grain)
+  low, high = _ends(tried, memory)
+  record = None if low is None else records[low]
+  return Bracket(low, record, high, len(tried))
+
+
+def _ends(
+    tried: Mapping[int, float], memory: float
+) -> tuple[int | None, int | None]:
+  """The longest length that fits and the next that does not."""
+  low = max((n for n in tried if tried[n] <= memory), default=None)
+  beyond = (n for n in tried if tried[n] > memory and n > (low or 0))
+  return low, min(beyond, default=None)
 
 
 def _step(length: float, grain: int) -> int:
@@ -162,39 +165,52 @@ def _rounded(length: float, grain: int) -> int:
   return max(step, int(length) - int(length) % step)
 
 
-def _size(record: Record) -> float:
-  return float(max(record["memory"]["device_bytes"], 1))
-
-
-def _next(
-    low: tuple[int, Record] | None,
-    before: tuple[int, float] | None,
-    high: int | None,
-    memory: float,
-    grain: int,
-) -> int | None:
+def _next(tried: Mapping[int, float], memory: float, grain: int) -> int | None:
   """The length to try next; None where the bracket is close enough."""
+  low, high = _ends(tried, memory)
   if low is None:
     if high is None or high <= grain:
       return None
     return _rounded(high // 4, grain)
-  length, size = low[0], _size(low[1])
-  power = 1.0
-  if before is not None and size > before[1]:
-    power = math.log(size / before[1]) / math.log(length / before[0])
-  guess = length * (memory / size) ** (1 / max(power, 0.5))
   if high is None:
-    if length >= LONGEST:
+    if low >= LONGEST:
       return None
-    guess = min(max(guess, 2 * length), 64 * length, LONGEST)
+    guess = min(_guess(tried, low, None, memory), _LEAP * low, LONGEST)
   else:
-    if high <= max(_CLOSE * length, length + grain):
+    if high <= max(_CLOSE * low, low + grain):
       return None
-    margin = (high / length) ** _INSIDE
-    if before is None:  # nothing is known of how bytes grow
-      guess = math.sqrt(length * high)
-    guess = min(max(guess * _CLOSE**-0.5, length * margin), high / margin)
-  return max(_rounded(guess, grain), length + _step(length, grain))
+    guess = _guess(tried, low, high, memory)
+    sides = {size <= memory for size in [*tried.values()][-_SAME:]}
+    if guess >= high or len(sides) == 1:  # it is not as what is known says
+      guess = math.sqrt(low * high)
+  return max(_rounded(guess, grain), low + _step(low, grain))
+
+
+def _guess(
+    tried: Mapping[int, float], low: int, high: int | None, memory: float
+) -> float:
+  """Where bytes meet the memory, just inside; if that is `low`, just beyond.
+
+  Beyond it goes in strides that double: bytes are not always what they seem.
+  """
+  before = max((n for n in tried if n < low), default=None)
+  other = before
+  if high is not None and math.isfinite(tried[high]):
+    other = high
+  if other is None:  # nothing is known of how bytes grow
+    return 2 * low if high else max(2 * low, low * memory / tried[low])
+  power = math.log(tried[other] / tried[low]) / math.log(other / low)
+  if power > 1:
+    guess = low * (memory / tried[low]) ** (1 / power)
+  elif power > 0:  # of a sum with a constant
+    slope = (tried[other] - tried[low]) / (other - low)
+    guess = low + (memory - tried[low]) / slope
+  else:
+    guess = math.inf
+  beyond = _CLOSE
+  if before is not None and low / before < 2:
+    beyond = max(beyond, (low / before) ** 2)
+  return max(guess * _CLOSE**-0.5, beyond * low)
 
 
 class Target(absent.Target):

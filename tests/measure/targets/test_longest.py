@@ -14,6 +14,10 @@ _LAWS = {
     "quadratic": lambda n: 8192 * n + 32 * n * n,
     "n log n": lambda n: 100 * n * math.log2(n),
     "a step": lambda n: 8192 * n if n < 60_000 else 24_576 * n,
+    "a step where it ends": lambda n: 8192 * n * (1 if n < 2_000_000 else 2),
+    "a step down": lambda n: 8192 * n * (2 if n < 1_000_000 else 1),
+    "hardly": lambda n: 2**34 * (0.6 + n / 2e7),
+    "many steps": lambda n: 8192 * (n + 150_000 * (n // 300_000)),
 }
 
 
@@ -40,6 +44,12 @@ def test_a_length_fits_and_a_little_longer_does_not(name, first):
   assert found.compiles == len(tried) == len(set(tried)) <= 16
   for length in tried:
     assert length % max(128, 2 ** (int(math.log2(length)) - 7)) == 0
+
+
+def test_a_law_is_found_by_four_compiles_at_most():
+  for law in (_LAWS["linear"], lambda n: 4096 * n + 1e9):
+    found, tried = _search(law)
+    assert found.compiles <= 4 and tried[0] == 32_768
 
 
 def test_what_never_fits_and_what_always_does():
