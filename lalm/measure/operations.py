@@ -51,6 +51,7 @@ _OPAQUE = frozenset("""
   pallas_call pure_callback qr ragged_dot ragged_dot_general scaled_dot schur
   svd triangular_solve tridiagonal_solve
   """.split())
+_FUSED = "dot_product_attention"  # begins the names of cuDNN's
 
 
 class UnreadableError(ValueError):
@@ -207,7 +208,7 @@ def _of_equation(
   made = products.of(equation)
   if made is not None:
     return Operations(made, kinds={products.kind(equation): made})
-  if name in _OPAQUE:
+  if name in _OPAQUE or name.startswith(_FUSED):
     raise UnreadableError(f"{name}: its products are not in the jaxpr")
   if name == "scan":
     body = _of_jaxpr(params["jaxpr"], _constants(params["jaxpr"]), platform)

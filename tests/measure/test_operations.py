@@ -2,6 +2,7 @@
 
 import jax
 from jax import lax
+from jax.extend import core
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -261,6 +262,13 @@ def test_a_random_key_is_no_integer():
 def test_a_primitive_that_hides_its_products_raises(hidden):
   with pytest.raises(operations.UnreadableError, match="cholesky|fft"):
     operations.count(hidden, _shape(4, 4))
+
+
+def test_fused_attention_of_a_vendor_hides_its_products():
+  fused = core.Primitive("dot_product_attention_fwd_wrapper")
+  fused.def_abstract_eval(lambda x: x)
+  with pytest.raises(operations.UnreadableError, match="dot_product_attention"):
+    operations.count(fused.bind, _shape(4, 4))
 
 
 def test_element_wise_work_is_counted_apart():

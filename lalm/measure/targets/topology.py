@@ -5,6 +5,7 @@ own extras; nothing of the machine itself is asked for.
 """
 
 import functools
+import importlib
 import os
 from typing import Any
 
@@ -21,6 +22,9 @@ _TPU = {
     "TPU_WORKER_HOSTNAMES": "localhost",
     "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # a chip is not shared, a compiler is
 }
+# JAX's plugin for CUDA looks for a driver, which a compiler does without.
+_UNCHECKED = ("JAX_SKIP_CUDA_CONSTRAINTS_CHECK", "1")
+_PLUGIN = "jax_plugins.xla_cuda13"
 # An H100 as XLA describes it (xla::GpuTargetConfig, NVIDIA H100 80GB HBM3).
 _H100 = """
 gpu_device_info {
@@ -66,10 +70,9 @@ def devices(name: str) -> tuple[Any, ...]:
         "target_config": _H100,
         "topology": machine.topology,
     }
+    os.environ.setdefault(*_UNCHECKED)
   try:
-    found = topologies.get_topology_desc(
-        platform=machine.chip.platform, **options
-    )
+    found = _described(machine.chip.platform, options)
   except Exception as error:  # whatever a plugin raises where it is missing
     extra = machine.chip.extra
     raise Missing(
@@ -78,6 +81,17 @@ def devices(name: str) -> tuple[Any, ...]:
         f' python3 -m pip install "lalm[{extra}]"'
     ) from error
   return tuple(found.devices)
+
+
+def _described(platform: str, options: dict[str, Any]) -> Any:
+  """The topology of a platform, whose plugin JAX may have refused before."""
+  try:
+    return topologies.get_topology_desc(platform=platform, **options)
+  except NotImplementedError:
+    if platform != "cuda":
+      raise
+  importlib.import_module(_PLUGIN).initialize()
+  return topologies.get_topology_desc(platform=platform, **options)
 
 
 def mesh(name: str, axis: str) -> jax.sharding.Mesh:
