@@ -1,6 +1,6 @@
 """The longest context of every mechanism on six machines.
 
-Nothing is run: a search compiles 5 to 12 programs, in 10 to 100 seconds.
+Nothing is run: a search compiles 3 to 10 programs, in 5 to 200 seconds.
 """
 
 from ml_collections import config_dict

@@ -39,7 +39,7 @@ EXPERIMENT = command.Experiment(
         "lengths": schema.Field(
             schema.whole(1, schema.LONGEST),
             32768,
-            "tokens that a search begins with",
+            "tokens of the program that a search is known by",
             "length",
         ),
     },

@@ -8,7 +8,8 @@ Mechanisms are the works, forms the libraries that can compute here (`lalm`,
 families with gates. A work of which only `lalm` is at hand is left out.
 Writes DIR/<device>/: config.json, environment.json,
 records.jsonl, table.md. With `--config.causal=False` and the same DIR the table
-gains the full forms.
+gains the full forms. With `--config.target=` it compares what the compilers of
+machines not at hand say of one device: bytes, traffic and rooflines.
 """
 
 import functools
@@ -25,10 +26,14 @@ def finish(folder: pathlib.Path) -> None:
   """Writes the table of a device's folder and prints it."""
   # Imported when they are needed: a command line is heard at once.
   from lalm.measure import libraries
-  from lalm.report import medians, peers
+  from lalm.report import medians, peer_programs, peers, results
 
-  missing = {work: libraries.missing(work) for work in libraries.works()}
-  medians.publish(folder, functools.partial(peers.tables, missing=missing))
+  found = results.environment(folder)
+  compiled = found.get("provenance") == "compiled"
+  platform = found["device"] if compiled else None
+  missing = {x: libraries.missing(x, platform) for x in libraries.works()}
+  tables = (peer_programs if compiled else peers).tables
+  medians.publish(folder, functools.partial(tables, missing=missing))
 
 
 EXPERIMENT = command.Experiment(
@@ -39,6 +44,7 @@ EXPERIMENT = command.Experiment(
     catalogue="lalm.measure.peers",
     finish=finish,
     progress=progress.Line(),
+    compiled="lalm.measure.targets.alone",
     fewest=2,
 )
 

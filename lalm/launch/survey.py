@@ -86,13 +86,14 @@ def _answer(arguments: Sequence[str], names: Sequence[str]) -> dict[str, Any]:
   """The event for these names; whatever is imported may raise."""
   target = worker.load(arguments[0])
   catalogue = importlib.import_module(arguments[1])
+  find = getattr(target, "find", catalogue.get)  # as it is on its device
   known = tuple(catalogue.names())
   mechanisms: dict[str, Any] = {}
   for name in [
       n for name in names for n in (known if name == "all" else [name])
   ]:
     try:
-      mechanism = catalogue.get(name)
+      mechanism = find(name)
       mechanisms[name] = _described(mechanism)
     except (Exception, SystemExit) as error:
       reason = one_line(f"{type(error).__name__}: {error}")[:300]

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from lalm.attention import features
+from lalm.attention import tuning
 
 OURS = "lalm"
 # Library -> the module that must import, and whether it is PyTorch's.
@@ -234,12 +235,25 @@ def is_torch(library: str) -> bool:
 
 
 def on_gpu() -> bool:
-  """Returns whether JAX computes on a GPU here, and so should others."""
-  return jax.default_backend() == "gpu"
+  """Returns whether JAX makes programs for a GPU, and so should others."""
+  return tuning.assumed() == "cuda"
 
 
-def missing(work: str) -> dict[str, str]:
-  """Libraries of a work that cannot compute here -> what they need."""
+def missing(work: str, compiled_for: str | None = None) -> dict[str, str]:
+  """Libraries of a work that cannot compute here -> what they need.
+
+  Args:
+    work: as in `works`.
+    compiled_for: a platform, as in `tuning.PLATFORMS`, that programs are only
+      compiled for; None where they run.
+  """
+  if compiled_for is not None:
+    with tuning.lowered_for(compiled_for):
+      return _missing(work, runs=False)
+  return _missing(work, runs=True)
+
+
+def _missing(work: str, runs: bool) -> dict[str, str]:
   needed = {library: _MODULES[library][0] for library in of(work)}
   found = {
       library: module
@@ -248,7 +262,9 @@ def missing(work: str) -> dict[str, str]:
   }
   if "cudnn" in needed and not on_gpu():
     found["cudnn"] = "an NVIDIA GPU"
-  if on_gpu():  # a processor's seconds would stand beside a GPU's
+  if not runs:  # PyTorch compiles for what it runs on
+    found |= {x: "a device to run on" for x in needed if is_torch(x)}
+  elif on_gpu():  # a processor's seconds would stand beside a GPU's
     slow = [x for x in needed if is_torch(x) and x not in found]
     found |= {library: "PyTorch for GPUs" for library in slow if not _cuda()}
   return found

@@ -5,7 +5,9 @@ others imports (`libraries`). They have the same inputs, gate and clock;
 libraries meet in the same processes, in an order drawn anew for each.
 """
 
+from collections.abc import Callable
 import dataclasses
+import functools
 import inspect
 from typing import Any, Mapping
 
@@ -30,8 +32,12 @@ def names() -> tuple[str, ...]:
   return libraries.works()
 
 
-def get(name: str) -> catalogue.Mechanism:
+def get(name: str, compiled_for: str | None = None) -> catalogue.Mechanism:
   """Returns a work as a mechanism whose forms are the libraries at hand.
+
+  Args:
+    name: of the work.
+    compiled_for: as in `libraries.missing`.
 
   Raises:
     ValueError: no such work.
@@ -45,7 +51,7 @@ def get(name: str) -> catalogue.Mechanism:
   forms = {
       library: libraries.FORMS.get((name, library), ours.forms[form])
       for library in libraries.of(name)
-      if library not in libraries.missing(name)
+      if library not in libraries.missing(name, compiled_for)
   }
   laws = {libraries.OURS: ours.laws[form]}
   return dataclasses.replace(ours, forms=forms, featured=(), laws=laws)
@@ -56,6 +62,10 @@ class Target(kernel.Target):
 
   def __init__(self) -> None:
     super().__init__(get)
+
+  def find_for(self, platform: str) -> Callable[[str], catalogue.Mechanism]:
+    """Finds works with the libraries that can be compiled for a platform."""
+    return functools.partial(get, compiled_for=platform)
 
   def plan(
       self, point: kernel.Point, settings: kernel.Settings

@@ -16,7 +16,7 @@ EXPERIMENT = "peer_comparison"
 OURS = "lalm"
 MISSING = "missing: needs "  # and what
 Record = Mapping[str, Any]
-_SWEPT = ("mechanism", "form", "pass", "length", "causal", "chunk")
+SWEPT = ("mechanism", "form", "pass", "length", "causal", "chunk")
 Place = tuple[str, bool, str, int]  # work, causal, pass, length
 
 
@@ -65,7 +65,7 @@ def tables(
   """
   return "\n".join(
       markdown(ratios(own, missing), heading(own, environment))
-      for own in medians.settings(records, EXPERIMENT, _SWEPT)
+      for own in medians.settings(records, EXPERIMENT, SWEPT)
   )
 
 

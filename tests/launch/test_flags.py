@@ -120,7 +120,7 @@ def test_every_stage_of_the_suite_is_an_experiment_that_knows_its_config():
     request = flags.parse(argv, config="", out="o", fields=fields)
     for field in own:
       name, _, value = field.partition("=")
-      assert str(request.settings[name]) == value
+      assert request.settings[name] == fields[name].kind.read(value)
     assert workers >= 1
 
 

@@ -134,6 +134,14 @@ def test_on_a_gpu_a_library_that_stays_on_the_processor_is_missing(
   assert libraries.missing("softmax") == {}
 
 
+def test_compiled_for_a_platform_are_libraries_of_jax_only():
+  assert libraries.missing("softmax", "cuda") == {"torch": "a device to run on"}
+  assert set(peers.get("softmax", "cuda").forms) == {"lalm", "jax.nn", "cudnn"}
+  found = peers.TARGET.find_for("tpu")("softmax")
+  assert set(found.forms) == {"lalm", "jax.nn"}
+  assert libraries.missing("softmax")["cudnn"] == "an NVIDIA GPU"
+
+
 @pytest.mark.parametrize(
     ("work", "library"), [key for key in libraries.FORMS if key[1] in _FAMILIES]
 )

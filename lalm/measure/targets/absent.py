@@ -66,6 +66,7 @@ class Target:
     jax.config.update("jax_platforms", "cpu")
     self._present = present
     self._machine = machine
+    self.find = present.find_for(machine.chip.platform)
 
   def surroundings(self) -> dict[str, Any]:
     """The machine that is compiled for, and what compiles."""
@@ -112,7 +113,7 @@ class Target:
     with kernel.precision(point):
       lowered, way = self._lowered(point)
       found = costs.read(lowered, self._machine)
-    mechanism = self._present.find(point["mechanism"])
+    mechanism = self.find(point["mechanism"])
     status, reason, chip = "ok", "", self._machine.chip
     if found.peak_bytes > chip.memory:
       status = "out_of_memory"
@@ -134,7 +135,7 @@ class Target:
 
   def _lowered(self, point: kernel.Point) -> tuple[costs.Lowered, str]:
     """The program of a point, and how it is split over the devices."""
-    mechanism = self._present.find(point["mechanism"])
+    mechanism = self.find(point["mechanism"])
     mesh = topology.mesh(self._machine.name, costs.AXIS)
     mechanism, way = _split(mechanism, point["form"], mesh)
     program = points.program(point, mechanism)

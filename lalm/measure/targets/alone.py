@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 
+from lalm.attention import tuning
 from lalm.measure import kernel
 from lalm.measure.targets import absent
 from lalm.measure.targets import costs
@@ -31,15 +32,15 @@ class Target(absent.Target):
   def _lowered(self, point: kernel.Point) -> tuple[costs.Lowered, str]:
     mesh = topology.mesh(self._machine.name, costs.AXIS)
     first = jax.sharding.Mesh(mesh.devices[:1], mesh.axis_names)
-    program = self._present._program(
-        point, self._present.find(point["mechanism"])
-    )
+    mechanism = self.find(point["mechanism"])
+    program = self._present._program(point, mechanism)
     arguments = costs.placed(program.arguments, first)
     name = self._machine.name
     return costs.lower(program.function, arguments, name), absent.ONE
 
   def _cost(self, point: kernel.Point, mechanism: Any) -> Any:
-    return self._present._cost(point, mechanism)
+    with tuning.lowered_for(self._machine.chip.platform):
+      return self._present._cost(point, mechanism)
 
 
 def __getattr__(name: str) -> Target:

@@ -1,9 +1,9 @@
 """The longest context that fits on a machine: a search by its compiler.
 
-The compiler tells the peak bytes of a length. Two lengths tell how they grow:
-the next one tried is where they meet the memory, just inside, and the one after
-it just beyond, which ends the search where it does not fit.
-A compile that ends out of memory is an answer too, and often a quick one.
+The compiler tells the peak bytes of a length. The next one tried is where bytes
+in proportion, or as two lengths tell that they grow, meet the memory, just
+inside, and the one after it just beyond, which ends the search if it does not
+fit. A compile that ends out of memory is an answer too, and often a quick one.
 
 Lengths tried are multiples of a power of two near their hundredth. Of others a
 TPU's compiler may think fifty times longer, and find programs that take more
@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import jax
 
 from lalm.measure import kernel
+from lalm.measure import points
 from lalm.measure.targets import absent
 from lalm.measure.targets import costs
 from lalm.measure.targets import hardware
@@ -28,6 +29,7 @@ _GRAIN = 128  # tokens on a device, of which lengths are multiples
 _STEP = 128  # steps of a length at least, where the grain allows
 _CLOSE = 1.02  # ratio of a length that does not fit and one that does
 _TRIES = 16  # compiles at most
+_ROOM = 3  # times a call's own arrays, about what it holds at once
 _LEAP = 64  # times a length that fits, at most
 _SAME = 3  # tries in a row that all fit, or do not, before halving
 
@@ -171,7 +173,10 @@ def _next(tried: Mapping[int, float], memory: float, grain: int) -> int | None:
   if low is None:
     if high is None or high <= grain:
       return None
-    return _rounded(high // 4, grain)
+    share = 0.25  # unless it is known what a length that is too long takes
+    if math.isfinite(tried[high]):
+      share = memory / tried[high] * _CLOSE**-0.5
+    return min(_rounded(share * high, grain), high - grain)
   if high is None:
     if low >= LONGEST:
       return None
@@ -197,10 +202,10 @@ def _guess(
   other = before
   if high is not None and math.isfinite(tried[high]):
     other = high
-  if other is None:  # nothing is known of how bytes grow
-    return 2 * low if high else max(2 * low, low * memory / tried[low])
-  power = math.log(tried[other] / tried[low]) / math.log(other / low)
-  if power > 1:
+  power = 1.0
+  if other is not None:
+    power = math.log(tried[other] / tried[low]) / math.log(other / low)
+  if other is None or power > 1:
     guess = low * (memory / tried[low]) ** (1 / power)
   elif power > 0:  # of a sum with a constant
     slope = (tried[other] - tried[low]) / (other - low)
@@ -211,6 +216,12 @@ def _guess(
   if before is not None and low / before < 2:
     beyond = max(beyond, (low / before) ** 2)
   return max(guess * _CLOSE**-0.5, beyond * low)
+
+
+def _arrays(program: points.Program) -> list[Any]:
+  """What a call has of its own: arguments and results."""
+  results = program.inputs if program.backward else ()
+  return [*program.arguments, program.out, *results]
 
 
 class Target(absent.Target):
@@ -229,9 +240,13 @@ class Target(absent.Target):
       longer = {**point, "length": length}
       return _or_none(lambda: one(longer, replicate, settings))
 
-    memory = self._machine.chip.memory
-    grain = _GRAIN * self._machine.devices
-    found = search(compiled, memory, point["length"], grain)
+    memory, devices = self._machine.chip.memory, self._machine.devices
+    # Bytes by the token, of whatever length.
+    own = points.program(point, self.find(point["mechanism"]))
+    arrays = sum(math.prod(x.shape) * x.dtype.itemsize for x in _arrays(own))
+    first = point["length"] * memory * devices // (_ROOM * arrays)
+    first = min(first, LONGEST)
+    found = search(compiled, memory, first, _GRAIN * devices)
     planned = self.plan(point, settings)["key"]
     base = {"key": planned, "replicate": replicate, "point": dict(point)}
     longest = {
