@@ -264,6 +264,8 @@ def _missing(work: str, runs: bool) -> dict[str, str]:
     found["cudnn"] = "an NVIDIA GPU"
   if not runs:  # PyTorch compiles for what it runs on
     found |= {x: "a device to run on" for x in needed if is_torch(x)}
+    if on_gpu() and "jla" in needed:  # which asks the one at hand
+      found["jla"] = "a Hopper GPU"
   elif on_gpu():  # a processor's seconds would stand beside a GPU's
     slow = [x for x in needed if is_torch(x) and x not in found]
     found |= {library: "PyTorch for GPUs" for library in slow if not _cuda()}

@@ -137,6 +137,7 @@ def test_on_a_gpu_a_library_that_stays_on_the_processor_is_missing(
 def test_compiled_for_a_platform_are_libraries_of_jax_only():
   assert libraries.missing("softmax", "cuda") == {"torch": "a device to run on"}
   assert set(peers.get("softmax", "cuda").forms) == {"lalm", "jax.nn", "cudnn"}
+  assert libraries.missing("linear", "cuda")["jla"] == "a Hopper GPU"
   found = peers.TARGET.find_for("tpu")("softmax")
   assert set(found.forms) == {"lalm", "jax.nn"}
   assert libraries.missing("softmax")["cudnn"] == "an NVIDIA GPU"

@@ -31,6 +31,7 @@ _CLOSE = 1.02  # ratio of a length that does not fit and one that does
 _TRIES = 16  # compiles at most
 _ROOM = 3  # times a call's own arrays, about what it holds at once
 _LEAP = 64  # times a length that fits, at most
+_STRIDE = 1.2  # ratio of two lengths that are near
 _SAME = 3  # tries in a row that all fit, or do not, before halving
 
 _FIRST = 2**15  # tokens a search begins with
@@ -196,10 +197,10 @@ def _guess(
 ) -> float:
   """Where bytes meet the memory, just inside; if that is `low`, just beyond.
 
-  Beyond it goes in strides that double: bytes are not always what they seem.
+  Where that was wrong twice strides double: bytes are not what they seem.
   """
-  before = max((n for n in tried if n < low), default=None)
-  other = before
+  *earlier, before, _ = [0, 0, *sorted(n for n in tried if n <= low)]
+  other = before or None
   if high is not None and math.isfinite(tried[high]):
     other = high
   power = 1.0
@@ -213,8 +214,8 @@ def _guess(
   else:
     guess = math.inf
   beyond = _CLOSE
-  if before is not None and low / before < 2:
-    beyond = max(beyond, (low / before) ** 2)
+  if low < _STRIDE * before < _STRIDE**2 * earlier[-1]:
+    beyond = (low / before) ** 2
   return max(guess * _CLOSE**-0.5, beyond * low)
 
 
