@@ -86,7 +86,7 @@ def _answer(arguments: Sequence[str], names: Sequence[str]) -> dict[str, Any]:
   """The event for these names; whatever is imported may raise."""
   target = worker.load(arguments[0])
   catalogue = importlib.import_module(arguments[1])
-  find = getattr(target, "find", catalogue.get)  # as it is on its device
+  find = getattr(target, "elsewhere", None) or catalogue.get
   known = tuple(catalogue.names())
   mechanisms: dict[str, Any] = {}
   for name in [

@@ -84,11 +84,6 @@ class Target:
     """What a worker says of itself before its first point."""
     return self.surroundings()
 
-  def find_for(self, platform: str) -> Callable[[str], Any]:
-    """What finds mechanisms to be compiled for a platform, not run."""
-    del platform
-    return self.find
-
   def plan(self, point: Point, settings: Settings) -> dict[str, Any]:
     """Key, operations, predicted peak bytes, seconds of a call, and calls."""
     del settings  # what a point is does not depend on how it is measured

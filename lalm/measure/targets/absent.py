@@ -6,8 +6,8 @@ MACHINE one of `hardware`. Its records have an `estimate` and no `seconds`.
 """
 
 import dataclasses
-import importlib.metadata
 import json
+import sys
 from typing import Any
 
 import jax
@@ -30,11 +30,11 @@ from lalm.measure.targets import hardware
 from lalm.measure.targets import hlo
 from lalm.measure.targets import instructions
 from lalm.measure.targets import loops
+from lalm.measure.targets import programs
 from lalm.measure.targets import topology
 from lalm.sharding import sequence
 
 ONE = "one device"  # how a sequence is split that is not
-_COMPILERS = {"tpu": "libtpu", "cuda": "jax-cuda13-plugin"}
 
 
 class Target:
@@ -56,7 +56,10 @@ class Target:
       kinds,
       operations,
       products,
+      programs,
+      topology,
       trips,
+      sys.modules[__name__],
   )
   seconds = 3.0  # of compiling a point, to plan with
 
@@ -66,7 +69,10 @@ class Target:
     jax.config.update("jax_platforms", "cpu")
     self._present = present
     self._machine = machine
-    self.find = present.find_for(machine.chip.platform)
+    # What finds mechanisms as they are there, where that is another thing.
+    find_for = getattr(present, "find_for", None)
+    self.elsewhere = find_for and find_for(machine.chip.platform)
+    self.find = self.elsewhere or present.find
 
   def surroundings(self) -> dict[str, Any]:
     """The machine that is compiled for, and what compiles."""
@@ -79,7 +85,7 @@ class Target:
         "device": chip.platform,
         "device_kind": self._machine.name,
         "device_count": self._machine.devices,
-        "versions": _versions(self._machine),
+        "versions": topology.versions(self._machine.name),
         "settings": environment.settings(),
         "revision": environment.revision(),
         "peaks": {
@@ -109,10 +115,10 @@ class Target:
       self, point: kernel.Point, replicate: int, settings: kernel.Settings
   ) -> dict[str, Any]:
     """The record of one point, compiled."""
-    del settings
     with kernel.precision(point):
       lowered, way = self._lowered(point)
-      found = costs.read(lowered, self._machine)
+      kept = settings.get("cache")
+      found = costs.read(lowered, self._machine, kept)
     mechanism = self.find(point["mechanism"])
     status, reason, chip = "ok", "", self._machine.chip
     if found.peak_bytes > chip.memory:
@@ -154,7 +160,7 @@ class Target:
     Not of the machine that compiles: another finds the same.
     """
     code = keys.code(*self.follows)
-    compiler = json.dumps(_versions(self._machine), sort_keys=True)
+    compiler = json.dumps(topology.versions(self._machine.name), sort_keys=True)
     text = lowered.program.as_text()
     machine = self._machine.name
     return keys.of(point, compiler, text, code, machine=machine)
@@ -211,13 +217,6 @@ def _fields(found: costs.Costs, closed_form: Any) -> dict[str, Any]:
       "lowering_seconds": found.lowering_seconds,
       "compile_seconds": found.compile_seconds,
   }
-
-
-def _versions(machine: hardware.Machine) -> dict[str, str]:
-  """Versions of what decides a program, the machine's compiler among them."""
-  package = _COMPILERS[machine.chip.platform]
-  found = importlib.metadata.version(package)
-  return {**environment.versions(), package: found}
 
 
 def named(name: str, kind: type[Target]) -> Any:

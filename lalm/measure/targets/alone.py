@@ -4,6 +4,7 @@ What they are is the present target's to say (`_program`, `_cost`), and so is
 what a record counts by (`by_token`): decoding is of one token more.
 """
 
+import sys
 from typing import Any
 
 import jax
@@ -21,6 +22,9 @@ class Target(absent.Target):
 
   def __init__(self, present: Any, machine: hardware.Machine) -> None:
     super().__init__(present, machine._replace(devices=1))
+    # What says what its programs are, and counts them by the token.
+    own = sys.modules[__name__], sys.modules[type(present).__module__]
+    self.follows = (*absent.Target.follows, *own)
 
   def measure(
       self, point: kernel.Point, replicate: int, settings: kernel.Settings

@@ -9,7 +9,7 @@ roofline takes products as shared evenly by the devices where anything is split,
 which they are not where each device makes them all.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 import functools
 import time
 from typing import Any, NamedTuple
@@ -23,6 +23,7 @@ from lalm.attention import tuning
 from lalm.measure import operations
 from lalm.measure.targets import hardware
 from lalm.measure.targets import hlo
+from lalm.measure.targets import programs
 from lalm.measure.targets import topology
 
 AXIS = "tokens"  # of a machine's mesh, over which sequences are split
@@ -139,34 +140,21 @@ def lower(function: Any, arguments: Sequence[Any], target: str) -> Lowered:
   return Lowered(made, traced.jaxpr, time.perf_counter() - start)
 
 
-def read(lowered: Lowered, machine: hardware.Machine) -> Costs:
+def read(
+    lowered: Lowered, machine: hardware.Machine, folder: str | None = None
+) -> Costs:
   """Compiles for a machine; returns what that says of costs.
 
   Args:
     lowered: by `lower`, for the machine.
     machine: with as many devices as share the products.
+    folder: of programs compiled before; None where none is kept.
   """
-  start = time.perf_counter()
-  compiled = _compile(lowered.program)
-  seconds = time.perf_counter() - start
+  compiled = programs.compiled(lowered.program, machine.name, folder)
   counted = _count(lowered.jaxpr, machine.chip.platform)
   return _read(compiled, counted, machine)._replace(
-      lowering_seconds=lowered.seconds, compile_seconds=seconds
+      lowering_seconds=lowered.seconds, compile_seconds=compiled.seconds
   )
-
-
-def _compile(program: Any) -> Any:
-  """Compiles; of products in Triton XLA for GPUs can lose its way.
-
-  Without a GPU to try tiles on it takes Triton's, and finds none for some
-  shapes: those programs get the vendor's products.
-  """
-  try:
-    return program.compile()
-  except jax.errors.JaxRuntimeError as error:
-    if "output tile sizes" not in str(error):
-      raise
-    return program.compile({"xla_gpu_enable_triton_gemm": False})
 
 
 def placed(arguments: Sequence[Any], mesh: Any, specs: Any = None) -> tuple:
@@ -246,21 +234,16 @@ def _splits(jaxpr: Any, arguments: Any) -> bool:
 
 
 def _read(
-    compiled: Any,
+    compiled: programs.Program,
     counted: operations.Operations | None,
     machine: hardware.Machine,
 ) -> Costs:
-  memory = compiled.memory_analysis()
-  argument, output, temporary = (
-      getattr(memory, f"{name}_size_in_bytes")
-      for name in ("argument", "output", "temp")
-  )
-  found = _text(compiled)
+  sizes, found = compiled.sizes, _text(compiled.text)
   costs = Costs(
-      argument,
-      output,
-      temporary,
-      _peak(memory, machine.chip.platform),
+      sizes["argument"],
+      sizes["output"],
+      sizes["temp"],
+      _peak(sizes, machine.chip.platform),
       counted,
       None if found is None else found.traffic,
       {} if found is None else found.collectives,
@@ -272,22 +255,21 @@ def _read(
   return costs._replace(roofline_seconds=roofline(costs, machine))
 
 
-def _peak(memory: Any, platform: str) -> int:
+def _peak(sizes: Mapping[str, int], platform: str) -> int:
   """Bytes of all that is live at once, constants of the program included.
 
   They are part of a TPU's code, and of a GPU's own sum.
   """
-  live = memory.argument_size_in_bytes + memory.output_size_in_bytes
-  live += memory.temp_size_in_bytes - memory.alias_size_in_bytes
+  live = sizes["argument"] + sizes["output"] + sizes["temp"] - sizes["alias"]
   if platform == "tpu":
-    return live + memory.generated_code_size_in_bytes
-  return max(live, memory.peak_memory_in_bytes)
+    return live + sizes["generated_code"]
+  return max(live, sizes["peak"])
 
 
-def _text(compiled: Any) -> hlo.Costs | None:
-  """What the program's text says; None where a loop does not say its turns."""
+def _text(text: str) -> hlo.Costs | None:
+  """What a program says; None where a loop does not say its turns."""
   try:
-    return hlo.read(compiled.as_text())
+    return hlo.read(text)
   except hlo.Unreadable:
     return None
 

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import jax
 
 from lalm.measure import kernel
+from lalm.measure import keys
 from lalm.measure import points
 from lalm.measure.targets import absent
 from lalm.measure.targets import costs
@@ -230,6 +231,14 @@ class Target(absent.Target):
 
   follows = (*absent.Target.follows, sys.modules[__name__])
   seconds = 30.0
+
+  def plan(self, point: kernel.Point, settings: kernel.Settings) -> Record:
+    """As of a point, by a short and by a long program of it."""
+    long = {**point, "length": _LEAP * point["length"]}
+    each = [super().plan(one, settings) for one in (point, long)]
+    own = (one["key"] for one in each)
+    key = keys.of(point, *own, machine=self._machine.name)
+    return {**each[0], "key": key}
 
   def measure(
       self, point: kernel.Point, replicate: int, settings: kernel.Settings

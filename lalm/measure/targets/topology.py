@@ -6,6 +6,7 @@ own extras; nothing of the machine itself is asked for.
 
 import functools
 import importlib
+import importlib.metadata
 import os
 from typing import Any
 
@@ -13,6 +14,7 @@ import jax
 from jax.experimental import topologies
 import numpy as np
 
+from lalm.measure import environment
 from lalm.measure.targets import hardware
 
 # What libtpu asks a TPU host for, where there is none.
@@ -42,6 +44,10 @@ platform_name: "CUDA"
 dnn_version_info { major: 9 minor: 8 }
 device_description_str: "NVIDIA H100 80GB HBM3"
 """
+
+
+# Packages that have the compilers of platforms.
+_COMPILERS = {"tpu": "libtpu", "cuda": "jax-cuda13-plugin"}
 
 
 class Missing(ImportError):
@@ -81,6 +87,17 @@ def devices(name: str) -> tuple[Any, ...]:
         f' python3 -m pip install "lalm[{extra}]"'
     ) from error
   return tuple(found.devices)
+
+
+def versions(name: str) -> dict[str, str]:
+  """Versions of what decides a machine's programs, its compiler among them.
+
+  Args:
+    name: of the machine, as in `hardware`.
+  """
+  package = _COMPILERS[hardware.get(name).chip.platform]
+  found = importlib.metadata.version(package)
+  return {**environment.versions(), package: found}
 
 
 def _described(platform: str, options: dict[str, Any]) -> Any:

@@ -27,7 +27,7 @@ def _target(monkeypatch):
   if jax.device_count() < 4:
     pytest.skip("four devices are needed")
   monkeypatch.setattr(topology, "devices", lambda name: jax.devices()[:4])
-  monkeypatch.setitem(absent._COMPILERS, "tpu", "jaxlib")
+  monkeypatch.setitem(topology._COMPILERS, "tpu", "jaxlib")
   return absent.Target(kernel.TARGET, hardware.get(_NAME))
 
 

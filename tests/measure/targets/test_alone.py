@@ -19,7 +19,7 @@ _POINT = {
 def _target(monkeypatch):
   """A target whose compiler is that of the CPU, of several devices."""
   monkeypatch.setattr(topology, "devices", lambda name: jax.devices()[:4])
-  monkeypatch.setattr(alone.absent, "_versions", lambda machine: {"jax": "1"})
+  monkeypatch.setitem(topology._COMPILERS, "tpu", "jaxlib")
   return alone.Target(decoding.TARGET, hardware.get("tpu-v5e-2x2"))
 
 

@@ -99,9 +99,6 @@ def test_a_loop_of_unknown_length_leaves_what_is_known(of):
 
 @pytest.mark.parametrize(("platform", "most"), [("tpu", 24), ("cuda", 50)])
 def test_constants_are_live_too(platform, most):
-  class Memory:
-    argument_size_in_bytes, output_size_in_bytes = 8, 8
-    temp_size_in_bytes, alias_size_in_bytes = 8, 4
-    generated_code_size_in_bytes, peak_memory_in_bytes = 4, 50
-
-  assert costs._peak(Memory(), platform) == most
+  names = ("argument", "output", "temp", "alias", "generated_code", "peak")
+  sizes = dict(zip(names, (8, 8, 8, 4, 4, 50)))
+  assert costs._peak(sizes, platform) == most
