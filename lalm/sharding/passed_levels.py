@@ -117,10 +117,13 @@ def _keep(log_decay: Any, length: int, S: jax.Array) -> jax.Array:
 
 def _joined(earlier: Stretch, later: Stretch) -> Stretch:
   """The map of two stretches, one after the other."""
-  goes_on = (earlier.last == later.first)[:, None]
-  keep = jnp.where(goes_on, later.keep, 0)
+  goes_on = earlier.last == later.first
+  keep = jnp.where(goes_on[:, None], later.keep, 0)
   most = fenwick.bits(earlier.position ^ later.position)
-  held = fenwick.merge(earlier.S * keep[..., None, None, None], most)
+  # What no later token sees is left out, not scaled: it may be infinite.
+  seen = goes_on & (later.first == later.last)
+  S = jnp.where(seen[:, None, None, None, None], earlier.S, 0)
+  held = fenwick.merge(S * keep[..., None, None, None], most)
   return later._replace(
       S=held + later.S, keep=earlier.keep * keep, first=earlier.first
   )

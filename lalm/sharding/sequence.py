@@ -103,14 +103,19 @@ def split(
     specs = P(None, axis), {name: spec(name) for name in named}
     spec_out: Any = P(None, axis)
     out = contract.Result(spec_out, P())
+    # Within a `shard_map` over other axes, what is left of its mesh counts.
+    here = jax.sharding.get_abstract_mesh()
+    inside = jax.sharding.AxisType.Manual in here.axis_types
     run = jax.shard_map(
         lambda arrays, named: body(*arrays, **named, **fixed),
-        mesh=mesh,
+        mesh=None if inside else mesh,
+        axis_names={axis} if inside else set(mesh.axis_names),
         in_specs=specs,
         out_specs=out,
         check_vma=False,  # a scan's first state is every device's own
     )
-    return run(*_placed(mesh, specs, ((q, k, v), named)))
+    given = (q, k, v), named
+    return run(*(given if inside else _placed(mesh, specs, given)))
 
   return call
 
@@ -133,11 +138,19 @@ def _shape(x: Any) -> Any:
 
 def _placed(mesh: Mesh, specs: Any, given: Any) -> Any:
   """The arguments, on devices as specs say where a mesh wants it explicit."""
-  if jax.sharding.AxisType.Explicit not in mesh.axis_types:
+  explicit = [
+      name
+      for name, kind in zip(mesh.axis_names, mesh.axis_types)
+      if kind == jax.sharding.AxisType.Explicit
+  ]
+  if not explicit:
     return given
-  put = lambda spec, tree: jax.tree.map(
-      lambda x: jax.sharding.reshard(x, NamedSharding(mesh, spec)), tree
-  )
+
+  def put(spec: P, tree: Any) -> Any:
+    own = P(*(name if name in explicit else None for name in spec))
+    place = NamedSharding(mesh, own)
+    return jax.tree.map(lambda x: jax.sharding.reshard(x, place), tree)
+
   return jax.tree.map(put, specs, given, is_leaf=lambda x: isinstance(x, P))
 
 

@@ -68,7 +68,9 @@ def of_shard(
   gates["causal"] = causal
   before = affine.empty(form, q, k, v, **gates) if state is None else state
   stretch = affine.of(mechanism, form, q, k, v, **gates)
-  maps = lax.all_gather(stretch, axis)
+  # Tiled: of another gather's transpose JAX batches the axes wrongly.
+  gather = lambda x: lax.all_gather(x[None], axis, tiled=True)
+  maps = jax.tree.map(gather, stretch)
   if not causal:
     states = _without_each(before, maps)
   else:
