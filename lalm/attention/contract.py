@@ -6,7 +6,7 @@ finite may reach every output of its call, for 0 times it is not 0, and of later
 ones for as long as a cache holds it, seen or not.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 import functools
 import math
 from typing import Any, NamedTuple
@@ -61,18 +61,26 @@ def form(fn: Form) -> Form:
   def call(q: Any, k: Any, v: Any, **keywords: Any) -> Any:
     for name in static:
       _check_static(name, keywords.get(name))
-    given = "feature_map" in keywords
-    phi = keywords.get("feature_map")
-    if given and not isinstance(phi, jax.tree_util.Partial):
-      if not callable(phi):
-        raise ValueError(
-            f"feature_map: expected a function of an array, got {phi!r}"
-        )
-      keywords["feature_map"] = jax.tree_util.Partial(phi)
-    return tuned(q, k, v, **keywords)
+    return tuned(q, k, v, **with_partial(keywords))
 
   call.tuned_as = tuned_as  # type: ignore[attr-defined]
   return call
+
+
+def with_partial(keywords: Mapping[str, Any]) -> dict[str, Any]:
+  """Returns keywords with their feature map, if any, as a pytree.
+
+  Raises:
+    ValueError: it is no function.
+  """
+  phi = keywords.get("feature_map")
+  if "feature_map" not in keywords or isinstance(phi, jax.tree_util.Partial):
+    return dict(keywords)
+  if not callable(phi):
+    raise ValueError(
+        f"feature_map: expected a function of an array, got {phi!r}"
+    )
+  return {**keywords, "feature_map": jax.tree_util.Partial(phi)}
 
 
 def _check_static(name: str, value: Any) -> None:

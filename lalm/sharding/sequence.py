@@ -59,7 +59,8 @@ def split(
 
   It is called as the form is, under `jax.jit` or not, and equals it to
   rounding: values, gradients, final state. T is a multiple of the number of
-  devices. How it is done `way` tells.
+  devices. How it is done `way` tells. Within a `jax.shard_map` over other axes
+  of the mesh each of its devices splits what it has.
 
   Args:
     mechanism: of the catalogue.
@@ -71,20 +72,13 @@ def split(
     ValueError: a mechanism or form whose sequence cannot be split so; in a
       call, a length that the devices do not divide, or as in the form.
   """
-  one = mechanism.forms.get(form)
-  if one is None or form == "step":
-    known = ", ".join(name for name in mechanism.forms if name != "step")
-    raise ValueError(f"form: expected one of {known}, got {form!r}")
-  if axis not in mesh.shape:
-    known = ", ".join(mesh.shape)
-    raise ValueError(f"axis: expected one of {known}, got {axis!r}")
+  _check(mechanism, form, mesh, axis)
+  one = mechanism.forms[form]
   body = _of_shard(mechanism, one, axis)
 
   @functools.wraps(one)
   def call(q: Any, k: Any, v: Any, **keywords: Any) -> contract.Result:
-    phi = keywords.get("feature_map")
-    if callable(phi) and not isinstance(phi, jax.tree_util.Partial):
-      keywords["feature_map"] = jax.tree_util.Partial(phi)
+    keywords = contract.with_partial(keywords)
     fixed = {n: x for n, x in keywords.items() if n in contract.STATIC}
     named = {n: x for n, x in keywords.items() if n not in contract.STATIC}
     # What one device refuses is refused in its words, of all tokens.
@@ -106,6 +100,8 @@ def split(
     # Within a `shard_map` over other axes, what is left of its mesh counts.
     here = jax.sharding.get_abstract_mesh()
     inside = jax.sharding.AxisType.Manual in here.axis_types
+    if inside:
+      _check_around(here, axis)
     run = jax.shard_map(
         lambda arrays, named: body(*arrays, **named, **fixed),
         mesh=None if inside else mesh,
@@ -118,6 +114,33 @@ def split(
     return run(*(given if inside else _placed(mesh, specs, given)))
 
   return call
+
+
+def _check(mechanism: Any, form: Any, mesh: Any, axis: Any) -> None:
+  if not isinstance(mechanism, Mechanism):
+    raise ValueError(
+        "mechanism: expected one of the catalogue (`catalogue.get`), got"
+        f" {mechanism!r}"
+    )
+  forms = [name for name in mechanism.forms if name != "step"]
+  if form not in forms:
+    raise ValueError(f"form: expected one of {', '.join(forms)}, got {form!r}")
+  if not isinstance(mesh, Mesh | jax.sharding.AbstractMesh):
+    raise ValueError(f"mesh: expected a jax.sharding.Mesh, got {mesh!r}")
+  if axis not in mesh.axis_names:
+    known = ", ".join(mesh.axis_names)
+    raise ValueError(f"axis: expected one of {known}, got {axis!r}")
+
+
+def _check_around(here: Any, axis: str) -> None:
+  """Checks the mesh of the `shard_map` around a call."""
+  kinds = zip(here.axis_names, here.axis_types)
+  free = [n for n, kind in kinds if kind != jax.sharding.AxisType.Manual]
+  if axis not in free:
+    raise ValueError(
+        f"axis: expected one that the shard_map around leaves free"
+        f" ({', '.join(free) or 'none'}), got {axis!r}"
+    )
 
 
 def _of_shard(

@@ -149,6 +149,102 @@ def test_axes_may_be_explicit(name):
     assert_close(call(*placed, **gates).out, expected, bound)
 
 
+def test_axes_of_two_kinds_are_in_one_mesh():
+  _mesh()
+  explicit, auto = jax.sharding.AxisType.Explicit, jax.sharding.AxisType.Auto
+  case = cases.Case("kinds", length=16, dtype="float32")
+  arrays, gates, _ = cases.make("mamba2", case)
+  bound = 2 * forward("float32", 16)
+  for kinds in ((explicit, auto), (auto, explicit)):
+    mesh = jax.make_mesh((2, 4), ("data", "seq"), axis_types=kinds)
+    spread, alone = _forms("mamba2", mesh)
+    _compare(spread, alone, bound, *arrays, **gates)
+
+
+@pytest.mark.parametrize("name", ["mamba2", "gated_deltanet", "window"])
+def test_gradients_may_be_batched(name):
+  case = cases.Case("batched", length=8, dtype="float32")
+  arrays, gates, _ = cases.make(name, case)
+  q, k, v = map(jnp.asarray, arrays)
+  several = jnp.stack([v, 2 * v])  # as many as sequences in a batch
+  bound = 10 * forward("float32", 8)
+
+  def gradients(form):
+    loss = lambda v: jnp.sum(jnp.sin(form(q, k, v, **gates).out))
+    return jax.jit(jax.vmap(jax.grad(loss)))(several)
+
+  assert_close(*map(gradients, _forms(name)), bound, "gradient")
+
+
+@pytest.mark.parametrize("name", ["mamba2", "loglinear"])
+def test_a_sequence_is_split_within_a_split_batch(name):
+  case = cases.Case("within", length=16, dtype="float32")
+  arrays, gates, _ = cases.make(name, case)
+  arrays = [jnp.concatenate([x, x]) for x in map(jnp.asarray, arrays)]
+  gates = {n: jnp.concatenate([x, x]) for n, x in gates.items()}
+  spread, alone = _forms(name)
+  bound = 10 * forward("float32", 16)
+
+  def outer(form, v):
+    batch = jax.sharding.PartitionSpec("copies")
+    call = lambda q, k, v, gates: form(q, k, v, **gates).out
+    run = jax.shard_map(
+        call,
+        mesh=_mesh(),
+        axis_names={"copies"},
+        in_specs=batch,
+        out_specs=batch,
+        check_vma=False,
+    )
+    return (
+        run(*arrays[:2], v, gates)
+        if form is spread
+        else call(*arrays[:2], v, gates)
+    )
+
+  for of in (lambda out: out, jnp.cos):
+    loss = lambda form, v: jnp.sum(of(outer(form, v)))
+    found = [
+        jax.jit(jax.grad(functools.partial(loss, form)))(arrays[2])
+        for form in (spread, alone)
+    ]
+    assert_close(*found, bound, "gradient")
+  assert_close(
+      jax.jit(functools.partial(outer, spread))(arrays[2]),
+      outer(alone, arrays[2]),
+      bound,
+  )
+
+
+def test_an_axis_that_is_taken_is_refused():
+  case = cases.Case("taken", length=16, dtype="float32")
+  arrays, _, _ = cases.make("linear", case)
+  spread, _ = _forms("linear")
+  tokens = jax.sharding.PartitionSpec(None, "seq")
+  run = jax.shard_map(
+      lambda *arrays: spread(*arrays).out,
+      mesh=_mesh(),
+      in_specs=tokens,
+      out_specs=tokens,
+      check_vma=False,
+  )
+  with pytest.raises(ValueError, match="axis: .* leaves free .*got 'seq'"):
+    run(*arrays)
+
+
+def test_a_document_that_has_ended_hands_nothing_on():
+  case = cases.Case("not finite", length=16, dtype="float32")
+  arrays, gates, _ = cases.make("loglinear", case)
+  q, k, v = map(jnp.asarray, arrays)
+  k = k.at[:, 2].set(jnp.nan)
+  for begins in (5, 8):
+    ids = np.zeros((case.batch, 16), np.int32)
+    ids[:, begins:] = 1
+    out, state = _forms("loglinear")[0](q, k, v, **gates, segment_ids=ids)
+    assert jnp.isfinite(out[:, begins:]).all()
+    assert jnp.isfinite(state.S).all()
+
+
 def _refused(name, message, *arrays, **keywords):
   with pytest.raises(ValueError, match=message):
     _forms(name)[0](*arrays, **keywords)
@@ -162,6 +258,7 @@ def test_what_one_device_refuses_is_refused_in_its_words():
   _refused("linear", "block", *arrays, block=0)
   _refused("linear", "block", *arrays, block="a")
   _refused("window", "k: expected", q, k[0], v)
+  _refused("linear", "feature_map: .* got 'x'", *arrays, feature_map="x")
   for name in ("softmax", "linear"):
     _refused(
         name, "segment_ids: expected", *arrays, segment_ids=np.zeros(16, int)

@@ -265,7 +265,12 @@ def test_what_cannot_be_split_is_refused_by_name():
     entry = catalogue.get(name)
     _refused(f"got '{name}'", entry, entry.featured[0], _mesh())
   _refused("form: expected one of", linear, "step", _mesh())
-  _refused("axis: expected one of tokens", linear, "chunkwise", _mesh(), "b")
+  for axis in ("b", ["tokens"]):
+    _refused("axis: expected one of tokens", linear, "chunkwise", _mesh(), axis)
+  _refused("form: expected one of", linear, ["chunkwise"], _mesh())
+  _refused("mechanism: expected one of", "linear", "chunkwise", _mesh())
+  for mesh in (None, jax.devices()):
+    _refused("mesh: expected a jax.sharding.Mesh", linear, "chunkwise", mesh)
 
 
 def test_a_call_that_cannot_be_split_is_refused():
@@ -275,8 +280,10 @@ def test_a_call_that_cannot_be_split_is_refused():
   with pytest.raises(ValueError, match="a multiple of 8 tokens.* got 41"):
     spread(*arrays)
   even = [x[:, :40] for x in arrays]
-  with pytest.raises(ValueError, match="block: .* of the 5 tokens .* got 3"):
-    spread(*even, block=3)
+  for block in (3, 4):  # one divides all 40 tokens, not those of a device
+    expected = f"block: .* of the 5 tokens .* got {block}"
+    with pytest.raises(ValueError, match=expected):
+      spread(*even, block=block)
   ids = np.zeros((case.batch, 40), np.int32)
   for name in ("linear", "softmax"):
     entry = catalogue.get(name)

@@ -235,10 +235,9 @@ class Target(absent.Target):
   def plan(self, point: kernel.Point, settings: kernel.Settings) -> Record:
     """As of a point, by a short and by a long program of it."""
     long = {**point, "length": _LEAP * point["length"]}
-    each = [super().plan(one, settings) for one in (point, long)]
-    own = (one["key"] for one in each)
-    key = keys.of(point, *own, machine=self._machine.name)
-    return {**each[0], "key": key}
+    short, longer = map(super().plan, (point, long), (settings, settings))
+    own = short["key"], longer["key"]
+    return {**short, "key": keys.of(point, *own, machine=self._machine.name)}
 
   def measure(
       self, point: kernel.Point, replicate: int, settings: kernel.Settings

@@ -3,11 +3,15 @@
 import math
 
 import jax
+import jax.numpy as jnp
 import pytest
 
+from lalm.measure import kernel
+from lalm.measure import points
 from lalm.measure.targets import costs
 from lalm.measure.targets import hardware
 from lalm.measure.targets import longest
+from lalm.measure.targets import topology
 
 _LAWS = {
     "linear": lambda n: 8192 * n + 1e6,
@@ -119,6 +123,54 @@ def test_arguments_must_fit_here(monkeypatch):
   monkeypatch.setattr(costs, "of", lambda *_: None)
   with pytest.raises(MemoryError, match="no room for 32768"):
     longest.of("f", arguments, "h100")
+
+
+_POINT = {
+    "mechanism": "linear", "form": "chunkwise", "pass": "forward_backward",
+    "length": 1024, "batch": 1, "heads": 2, "width": 8, "value_width": 8,
+    "dtype": "float32", "causal": True, "chunk": None, "corpus": "", "seed": 0,
+}  # fmt: skip
+
+
+@pytest.fixture(name="target")
+def _target(monkeypatch):
+  """A target of 64 MiB whose compiler is that of the CPU."""
+  if jax.device_count() < 4:
+    pytest.skip("four devices are needed")
+  monkeypatch.setattr(topology, "devices", lambda name: jax.devices()[:4])
+  monkeypatch.setitem(topology._COMPILERS, "tpu", "jaxlib")
+  machine = hardware.get("tpu-v5e-2x2")
+  chip = machine.chip._replace(memory=2**26)
+  return longest.Target(kernel.TARGET, machine._replace(chip=chip))
+
+
+def test_the_record_of_a_point_is_of_its_longest_length(target, tmp_path):
+  settings = {"cache": str(tmp_path)}
+  record = target.measure(_POINT, 0, settings)
+  found = record["longest"]
+  assert record["status"] == "ok" and record["point"] == _POINT
+  assert found["length"] % 512 == 0 and found["compiles"] <= 6
+  assert found["length"] < found["fails"] <= 1.02 * found["length"] + 512
+  assert 0.97 * 2**26 < record["memory"]["device_bytes"] <= 2**26
+  assert record["key"] == target.plan(_POINT, settings)["key"]
+  again = target.measure(_POINT, 0, settings)
+  assert again["compile_seconds"] == record["compile_seconds"]  # not anew
+
+
+def test_a_key_is_of_long_programs_too(target, monkeypatch):
+  settings = {"cache": None}
+  key = target.plan(_POINT, settings)["key"]
+  program = points.program
+
+  def longer(point, mechanism):
+    made = program(point, mechanism)
+    if point["length"] < 10_000:
+      return made
+    function = jax.jit(lambda *x: jax.tree.map(jnp.negative, made.function(*x)))
+    return made._replace(function=function)
+
+  monkeypatch.setattr(points, "program", longer)
+  assert target.plan(_POINT, settings)["key"] != key
 
 
 def test_what_takes_no_bytes_has_no_longest():
