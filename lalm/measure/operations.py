@@ -258,7 +258,9 @@ def _elementwise(equation: Any) -> int:
 def _shards(params: Mapping[str, Any]) -> int:
   """On how many shards of its mesh a `shard_map` runs its body."""
   shape = dict(params["mesh"].shape)
-  manual = params.get("manual_axes") or shape
+  # Of axes that a `shard_map` around it has taken, only that one counts.
+  names = ("newly_manual_axes", "manual_axes")
+  manual = next(filter(None, map(params.get, names)), shape)
   return math.prod(int(shape[axis]) for axis in manual)
 
 

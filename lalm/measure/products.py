@@ -11,6 +11,7 @@ _DTYPES = {
     "BF16": "bfloat16",
     "F16": "float16",
     "F32": "float32",
+    "F64": "float64",
     "TF32": kinds.FAST,
 }
 _DEFAULT = (None, jax.lax.Precision.DEFAULT, jax.lax.DotAlgorithmPreset.DEFAULT)
@@ -32,7 +33,7 @@ def kind(equation: Any) -> str:
   asked = equation.params["precision"]
   if isinstance(asked, jax.lax.DotAlgorithmPreset) and asked not in _DEFAULT:
     operand, *_, last = asked.name.split("_")
-    plain = operand in _DTYPES and last in ("F16", "BF16", "F32")
+    plain = operand in _DTYPES and last in _DTYPES
     return _DTYPES[operand] if plain else asked.name
   dtypes = (atom.aval.dtype for atom in equation.invars[:2])
   widest = max(dtypes, key=lambda dtype: dtype.itemsize).name

@@ -38,6 +38,8 @@ def of_while(
   """
   if len(test.eqns) != 1 or test.eqns[0].primitive.name not in MIRRORED:
     return None
+  if test.outvars[0] is not test.eqns[0].outvars[0]:
+    return None  # it compares, but goes on by something else
   comparison = test.eqns[0].primitive.name
   left, right = test.eqns[0].invars
   steps = _step(left, test, body, split), _step(right, test, body, split)

@@ -115,6 +115,16 @@ def test_a_while_that_cannot_be_read_raises(condition, body):
     operations.count(loop, _shape(4, 4))
 
 
+def test_a_comparison_that_ends_no_loop_is_no_bound():
+  def loop(x):
+    condition = lambda c: (c[0] < 3, c[1])[1]
+    body = lambda c: (c[0] + 1, c[0] < 7, c[2] @ c[2])
+    return lax.while_loop(condition, body, (0, True, x))[2]
+
+  with pytest.raises(operations.UnreadableError, match="static trip count"):
+    operations.count(loop, _shape(4, 4))
+
+
 def test_a_trip_count_that_is_an_argument_raises():
   loop = lambda n, x: lax.fori_loop(0, n, lambda _, c: c @ c, x)
   with pytest.raises(operations.UnreadableError):
@@ -204,6 +214,25 @@ def test_shards_add_up_to_the_whole():
       lambda a, b: a @ b, mesh=mesh, in_specs=(rows, every), out_specs=rows
   )
   assert _products(fn, _shape(12, 4), _shape(4, 5)) == 4 * _DOT
+
+
+def test_shards_are_of_the_axes_that_are_taken():
+  mesh = jax.sharding.AbstractMesh((4, 2), ("a", "b"))
+  rows = jax.sharding.PartitionSpec("a"), jax.sharding.PartitionSpec("b")
+  product = lambda x: x @ x.T @ x  # of all rows that there are
+  one = lambda n: 2 * 2 * n * n * 3
+
+  def over(fn, axis):
+    spec = jax.sharding.PartitionSpec(axis)
+    return jax.shard_map(
+        fn, mesh=mesh, in_specs=spec, out_specs=spec, axis_names={axis}
+    )
+
+  assert _products(over(product, "a"), _shape(16, 3)) == 4 * one(4)
+  inner = lambda x: jax.shard_map(
+      product, in_specs=rows[1], out_specs=rows[1], axis_names={"b"}
+  )(x)
+  assert _products(over(inner, "a"), _shape(16, 3)) == 8 * one(2)
 
 
 def test_a_convolution_counts_its_kernel_at_every_output():

@@ -116,10 +116,15 @@ def of(
   mesh = topology.mesh(target, AXIS)
   given = placed(arguments, mesh, specs)
   made = lower(function, given, target)
+  if len(made.jaxpr.jaxpr.invars) != len(jax.tree.leaves(given)):
+    raise ValueError(
+        "function: expected no static arguments (functools.partial binds"
+        " what is no array)"
+    )
   if not _reads(made.jaxpr):  # or it is compiled for this machine
     everywhere = NamedSharding(mesh, PartitionSpec())
     made = lower(jax.jit(function, out_shardings=everywhere), given, target)
-  if not _splits(made.jaxpr, given):
+  if not _splits(made, given):
     machine = machine._replace(devices=1)  # each of them does it all
   return read(made, machine)
 
@@ -203,6 +208,8 @@ def _place(mesh: Any, spec: Any, x: Any) -> jax.ShapeDtypeStruct:
     )
   try:
     shape = jax.eval_shape(lambda y: y, x)
+  except OverflowError as error:
+    raise ValueError(f"arguments: {error}, got {x!r}") from None
   except TypeError:
     raise ValueError(
         "arguments: expected arrays, jax.ShapeDtypeStructs or numbers"
@@ -224,12 +231,13 @@ def _count(jaxpr: Any, platform: str) -> operations.Operations | None:
     return None
 
 
-def _splits(jaxpr: Any, arguments: Any) -> bool:
+def _splits(made: Lowered, arguments: Any) -> bool:
   """Whether devices may share a program's work."""
-  placed_ = jax.tree.leaves(arguments)
-  if not all(x.sharding.is_fully_replicated for x in placed_):
+  results = jax.tree.leaves(made.program.out_info)
+  places = (x.sharding for x in (*jax.tree.leaves(arguments), *results))
+  if not all(place is None or place.is_fully_replicated for place in places):
     return True
-  text = str(jaxpr)
+  text = str(made.jaxpr)
   return "shard_map" in text or "sharding_constraint" in text
 
 

@@ -63,6 +63,7 @@ def _tpu(
   """
   rate = tflops * 1e12
   products = {
+      "int8": 2 * rate,
       "bfloat16": rate,
       kinds.FAST: rate,
       kinds.HIGH: rate / 3,
@@ -76,6 +77,9 @@ _H100 = Chip(
     "cuda",
     84_942_979_072,
     {
+        "int8": 1978.9e12,
+        "float8_e4m3fn": 1978.9e12,
+        "float8_e5m2": 1978.9e12,
         "bfloat16": 989.4e12,
         "float16": 989.4e12,
         kinds.FAST: 494.7e12,
@@ -118,6 +122,6 @@ def get(name: str) -> Machine:
   Raises:
     ValueError: no such machine; names those there are.
   """
-  if name not in MACHINES:
+  if not isinstance(name, str) or name not in MACHINES:
     raise ValueError(f"target: expected {', '.join(MACHINES)}; got {name!r}")
   return MACHINES[name]

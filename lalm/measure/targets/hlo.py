@@ -31,6 +31,8 @@ _FREE = {
     "iota",
 }  # fmt: skip
 
+# Memory set aside, and memory under another name.
+_IDLE = re.compile(r'custom_call_target="(AllocateBuffer|ConcatBitcast)"')
 _SLICES = ("dynamic-slice", "slice", "gather")  # they read what they return
 _ALIASES = re.compile(r"output_to_operand_aliasing=\{(.*?\))\}")
 _ALIAS = re.compile(r"\{(\d*)\}: \(\d+, ")
@@ -113,7 +115,8 @@ class _Module:
 
   def _of_instruction(self, made: Instruction, body: Body) -> Costs:
     opcode = made.opcode
-    if opcode in _FREE or opcode.endswith(("-done", "-update")):
+    idle = opcode in _FREE or opcode.endswith(("-done", "-update"))
+    if idle or (opcode == "custom-call" and _IDLE.search(made.line)):
       return NOTHING
     if opcode == "while":
       turn = self._of(made.called["body"][0])
@@ -205,7 +208,7 @@ class _Module:
     """Of which what one instruction reads."""
     first = reader.operands[0] == value
     if reader.opcode in _SLICES and first:
-      return reader.size
+      return reader.held
     if reader.opcode == "bitcast":
       return self._read(reader.name, inside, whole, returned)
     if reader.opcode == "fusion":  # they are nested
@@ -216,7 +219,7 @@ class _Module:
     if reader.opcode == "dynamic-update-slice" and first:
       return 0.0  # what an update leaves stays where it is
     if reader.opcode == "scatter" and value in _scattered(reader):
-      return inside[reader.operands[-1]].size  # what it changes
+      return inside[reader.operands[-1]].held  # what it changes
     if self._goes_on(reader, inside):
       return 0.0
     return whole
@@ -253,9 +256,9 @@ class _Module:
     if root.opcode == "bitcast":
       return self._written(inside[root.operands[0]], inside, array)
     if root.opcode == "dynamic-update-slice":
-      return inside[root.operands[1]].size
+      return inside[root.operands[1]].held
     if root.opcode == "scatter":
-      return inside[root.operands[-1]].size
+      return inside[root.operands[-1]].held
     if root.opcode == "fusion" and len(root.arrays) == 1:
       inner = self._inside(root)
       last = instructions.roots(inner)[0]
@@ -298,12 +301,12 @@ def _moved(made: Instruction, operands: list[Instruction]) -> float:
   write = sum(array.traffic for array in results)
   main = bool(operands) and operands[0].main
   if kind in _SLICES:
-    return write + (sum(a.size for a in results) if main else 0)
+    return write + (sum(a.held for a in results) if main else 0)
   if kind == "dynamic-update-slice":
     update = sum(array.traffic for array in operands[1].arrays)
-    return update + (operands[1].size if made.main else 0)
+    return update + (operands[1].held if made.main else 0)
   changed = len(_scattered(made)) if kind == "scatter" else 0
   read = sum(a.traffic for x in operands[changed:] for a in x.arrays)
   if kind == "scatter":  # it reads and writes what it changes
-    return read + (2 * changed * operands[-1].size if made.main else 0)
+    return read + (2 * changed * operands[-1].held if made.main else 0)
   return read + write

@@ -17,6 +17,8 @@ _BITS = {
     "f8e8m0fnu": 8, "token": 0, "opaque": 0,
 }  # fmt: skip
 _ARRAY = re.compile(r"([a-z]+[0-9]*[a-z0-9]*)\[([0-9,<=]*)\](\{[^}]*\})?")
+_ORDER = re.compile(r"\{([0-9,]*)")
+_TILE = re.compile(r":T\(([0-9,]+)\)")
 _SPACE = re.compile(r"S\((\d+)\)")
 _COMPUTATION = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\) -> .* \{$")
 _INSTRUCTION = re.compile(r"^\s+(ROOT )?%?([\w.\-]+) = (.*)$")
@@ -25,6 +27,7 @@ _CALLED = re.compile(
     r"(calls|body|condition|to_apply|true_computation|false_computation"
     r"|branch_computations|called_computations)=(\{[^}]*\}|%[\w.\-]+)"
 )
+_METADATA = re.compile(r', metadata=\{(?:"(?:[^"\\]|\\.)*"|[^"}])*\}')
 _INDEX = re.compile(r"index=(\d+)")
 _CONSTANT = re.compile(r"constant\((-?\d+)\)")
 
@@ -34,15 +37,22 @@ class Unreadable(ValueError):
 
 
 class Array(NamedTuple):
-  """Bytes of an array, and whether they are in the chip's main memory."""
+  """An array of a program.
+
+  Attributes:
+    size: bytes of its elements.
+    held: bytes that they take in memory, where a TPU keeps whole tiles.
+    main: whether that is the chip's main memory.
+  """
 
   size: int
+  held: int
   main: bool
 
   @property
   def traffic(self) -> int:
     """Bytes that reading or writing it moves."""
-    return self.size if self.main else 0
+    return self.held if self.main else 0
 
 
 class Instruction(NamedTuple):
@@ -80,8 +90,13 @@ class Instruction(NamedTuple):
 
   @property
   def size(self) -> int:
-    """Bytes of the result."""
+    """Bytes of the result's elements."""
     return sum(array.size for array in self.arrays)
+
+  @property
+  def held(self) -> int:
+    """Bytes that the result takes in whatever memory."""
+    return sum(array.held for array in self.arrays)
 
 
 # A computation: its instructions by name.
@@ -123,6 +138,7 @@ def roots(body: Body) -> list[Instruction]:
 
 def _instruction(name: str, rest: str, root: bool) -> Instruction:
   """Reads one line: result, opcode, operands, called computations."""
+  rest = _METADATA.sub("", rest)  # a user's names may look like anything
   result, opcode, inside = _split(rest)
   called = {
       key: tuple(_NAME.findall(names)) for key, names in _CALLED.findall(rest)
@@ -161,8 +177,22 @@ def _arrays(shape: str) -> list[Array]:
   for kind, sizes, layout in _ARRAY.findall(shape):
     if kind not in _BITS:
       raise Unreadable(f"{kind}: bytes of an element are not known")
-    count = math.prod(int(n.strip("<=")) for n in sizes.split(",") if n)
-    space = _SPACE.search(layout or "")
+    shape_ = [int(n.strip("<=")) for n in sizes.split(",") if n]
+    space = _SPACE.search(layout)
     main = space is None or space.group(1) == "0"
-    found.append(Array(-(-count * _BITS[kind] // 8), main))
+    counts = math.prod(shape_), math.prod(_padded(shape_, layout))
+    size, held = (-(-count * _BITS[kind] // 8) for count in counts)
+    found.append(Array(size, held, main))
+  return found
+
+
+def _padded(sizes: list[int], layout: str) -> list[int]:
+  """Sizes in the order of memory, the fastest first, in whole tiles."""
+  order, tile = _ORDER.match(layout), _TILE.search(layout)
+  if not order or not tile:
+    return sizes
+  found = [sizes[int(axis)] for axis in order.group(1).split(",") if axis]
+  for place, extent in enumerate(reversed(tile.group(1).split(","))):
+    if place < len(found):
+      found[place] = -(-found[place] // int(extent)) * int(extent)
   return found

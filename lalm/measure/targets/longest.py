@@ -90,6 +90,11 @@ def of(
     topology.Missing: the machine's compiler is not installed.
   """
   machine = hardware.get(target)
+  if not callable(arguments):
+    raise ValueError(
+        "arguments: expected a function of a length, got"
+        f" {type(arguments).__name__}"
+    )
 
   def compiled(length: int) -> Record | None:
     given = arguments(length)  # its errors are its own

@@ -16,6 +16,7 @@ from lalm.measure.targets.instructions import Instruction
 from lalm.measure.targets.instructions import Unreadable
 
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
+_STEP = re.compile(r'"known_init_step":\{[^}]*"step":"(\d+)"')
 _DIRECTION = re.compile(r"direction=(\w+)")
 _COPIES = ("copy", "bitcast", "reshape")
 
@@ -36,6 +37,10 @@ def turns(
   Raises:
     Unreadable: it is not known before the loop runs.
   """
+  step = _STEP.search(loop.line)
+  if step and int(step.group(1)) >= 2**31:
+    # Of an unsigned counter that goes down a GPU's compiler says one turn.
+    raise Unreadable(f"{loop.name}: its counter goes down and is unsigned")
   if trips := _TRIPS.search(loop.line):
     return int(trips.group(1))
   return _Loop(loop, body, computations).turns()

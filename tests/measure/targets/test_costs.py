@@ -41,6 +41,13 @@ def _exact(x, y):
         (jax.jit(_double).lower(_X), (_X,), None, "function: .* got Lowered"),
         (_double, _X, None, "arguments: expected a tuple, got ShapeDtype"),
         (_double, ("a",), None, "arguments: expected arrays.* got str"),
+        (_double, (2**40,), None, "arguments: .*got 1099511627776"),
+        (
+            jax.jit(lambda x, n: x if n == 3 else 2 * x, static_argnums=1),
+            (_X, 3),
+            None,
+            "function: expected no static arguments",
+        ),
         (_double, (_X,), P("tokens"), "specs: expected a tuple"),
         (_double, (_X,), (None, None), "specs: expected 1, one an argument"),
         (_double, (_X,), ({"a": P()},), "specs: expected a PartitionSpec"),
@@ -64,6 +71,19 @@ def test_what_reads_no_argument_goes_to_the_machine(of, monkeypatch, arguments):
   monkeypatch.setattr(costs, "read", lambda made, name: lowered.append(made))
   of(lambda *given: jnp.ones((8, 8)), arguments)
   assert "num_partitions = 4" in lowered[0].program.as_text()
+
+
+def test_what_only_the_result_splits_is_shared(of):
+  x = jax.ShapeDtypeStruct((256, 256), jnp.float32)
+  own = jax.sharding.NamedSharding(topology.mesh(_NAME, "tokens"), P("tokens"))
+  shared = of(jax.jit(_exact, out_shardings=own), (x, x))
+  alone = of(_exact, (x, x))
+  moved = lambda found: found._replace(traffic=0.0, collectives={})
+  machine = hardware.get(_NAME)
+  products = 2 * 256**3 / machine.chip.products["float32"]
+  assert costs.roofline(moved(shared), machine) == products / 4
+  assert alone.roofline_seconds >= products
+  assert shared.roofline_seconds < alone.roofline_seconds
 
 
 def test_a_struct_keeps_the_sharding_it_has(of):

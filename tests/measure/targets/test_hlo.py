@@ -71,6 +71,7 @@ channel_id=2, dimensions={0}
 }
 """
 _ARRAY, _ROW = 64 * 8 * 4, 8 * 4
+_TILED = 64 * 128 * 4  # of an array that is held in whole tiles
 
 
 def test_a_loop_counts_as_often_as_it_turns():
@@ -79,7 +80,7 @@ def test_a_loop_counts_as_often_as_it_turns():
   # fusion reads a row and writes one; the sum is read, and kept on the chip.
   turn = 4 + 2 * _ROW + _ARRAY
   test = 4 + 4 + 1
-  outside = 4 + _ARRAY + (_ARRAY + 4 * _ARRAY)  # copy, exp, gather
+  outside = 4 + _TILED + (_ARRAY + 4 * _ARRAY)  # copy, exp, gather
   assert found.traffic == 64 * (turn + test) + outside
   assert found.cycles == 64 * 100
   assert found.collectives == {
@@ -163,3 +164,48 @@ ENTRY %main (x: bf16[4,8]) -> bf16[4,8] {
 }
 """
   assert hlo.read(text).traffic == 2 * 64
+
+
+@pytest.mark.parametrize(
+    ("shape", "held"),
+    [
+        ("bf16[64,64]{1,0}", 64 * 64 * 2),
+        ("bf16[64,64]{1,0:T(8,128)(2,1)}", 64 * 128 * 2),
+        ("bf16[64,60]{0,1:T(8,128)(2,1)}", 64 * 128 * 2),
+        ("f32[5,3,130]{2,1,0:T(8,128)}", 5 * 8 * 256 * 4),
+        ("f32[5,3,130]{0,2,1:T(8,128)}", 3 * 136 * 128 * 4),
+        ("f32[5]{0:T(128)}", 128 * 4),
+        ("f32[]{:T(128)}", 4),
+        ("s32[3,256]{1,0:T(4,128)}", 4 * 256 * 4),
+    ],
+)
+def test_what_is_held_in_tiles_moves_in_tiles(shape, held):
+  text = f"""\
+HloModule tiles
+
+ENTRY %main (x: f32[]) -> f32[] {{
+  %x = {shape} parameter(0)
+  ROOT %y = {shape} negate(%x)
+}}
+"""
+  assert hlo.read(text).traffic == 2 * held
+
+
+@pytest.mark.parametrize("name", ["AllocateBuffer", "ConcatBitcast"])
+def test_memory_that_is_only_set_aside_moves_nothing(name):
+  text = f"""\
+HloModule aside
+
+ENTRY %main () -> f32[8] {{
+  ROOT %x = f32[8]{{0}} custom-call(), custom_call_target="{name}"
+}}
+"""
+  assert hlo.read(text).traffic == 0
+  assert hlo.read(text.replace(name, "Another")).traffic == 32
+
+
+def test_names_of_a_user_are_no_instructions():
+  odd = 'metadata={op_name="jit(f)/calls={%nothing}/index=7 \\"a}b\\"" line=3}'
+  named = _MODULE.replace("calls=%inner", f"calls=%inner, {odd}")
+  named = named.replace("index=2\n", f"index=2, {odd}\n")
+  assert odd in named and hlo.read(named) == hlo.read(_MODULE)

@@ -125,3 +125,14 @@ def test_a_step_that_is_an_argument_is_refused():
   text = text.replace(_TUPLE, "tuple(%start, %stop, %given)")
   with pytest.raises(hlo.Unreadable, match="loop: its number of turns"):
     hlo.read(text)
+
+
+def test_an_unsigned_counter_that_goes_down_is_refused():
+  told = (
+      'body=%body, backend_config={"known_trip_count":{"n":"1"},'
+      '"known_init_step":{"init":"9","step":"STEP"}}'
+  )
+  known = _LOOP.replace("body=%body", told.replace("STEP", "1"))
+  assert hlo.read(known).cycles == 1
+  with pytest.raises(hlo.Unreadable, match="loop: its counter goes down"):
+    hlo.read(_LOOP.replace("body=%body", told.replace("STEP", "4294967295")))
