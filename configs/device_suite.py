@@ -4,6 +4,7 @@ from ml_collections import config_dict
 
 # A law of two workers is told with a wide interval; five of one experiment are
 # worth less than two of each. What two have measured is not measured again.
+# At first no stage may take what the others need; later each has what is left.
 _TIMED = (
     ("attention_scaling", "configs/device_scaling.py", 1),
     ("decode_latency", "configs/device_decoding.py", 1),
@@ -23,9 +24,11 @@ def get_config() -> config_dict.ConfigDict:
   config = config_dict.ConfigDict()
   config.devices = ("gpu", "tpu")
   config.stages = (
+      (*_CORRECTNESS, "budget=90"),
+      (*_CORRECTNESS, "causal=False", "budget=45"),
+      *((*stage, "replicates=2", "budget=110") for stage in _TIMED),
       _CORRECTNESS,
       (*_CORRECTNESS, "causal=False"),
-      *((*stage, "replicates=2") for stage in _TIMED),
       *_TIMED,
       ("chunk_sizes", "configs/device_chunk_sizes.py", 1),
       (*_CORRECTNESS, *_WIDE),

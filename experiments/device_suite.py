@@ -15,7 +15,15 @@ import sys
 import time
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
-_NEEDED = ("absl", "jax", "ml_collections", "numpy", "scipy")
+# Module -> the package that has it; ml_collections needs PyYAML.
+_NEEDED = {
+    "absl": "absl-py",
+    "jax": "jax",
+    "ml_collections": "ml_collections",
+    "numpy": "numpy",
+    "scipy": "scipy",
+    "yaml": "PyYAML",
+}
 _BRING = (
     "pip install {0}; or where there is no network: pip download --dest=WHEELS"
     " {0} elsewhere, bring that folder, pip install --no-index"
@@ -27,7 +35,7 @@ def main(argv: list[str]) -> int:
   """Runs the suite; the exit status is that of `lalm.launch.command`."""
   absent = [n for n in _NEEDED if importlib.util.find_spec(n) is None]
   if absent:
-    bring = _BRING.format(" ".join(absent))
+    bring = _BRING.format(" ".join(_NEEDED[name] for name in absent))
     print(
         f"device_suite: {', '.join(absent)} missing: {bring}", file=sys.stderr
     )

@@ -9,6 +9,7 @@ several processes at once.
 import contextlib
 import fcntl
 import io
+import math
 import os
 import pathlib
 import secrets
@@ -43,6 +44,12 @@ class Stage(NamedTuple):
   config: str
   workers: int = 1
   fields: tuple[str, ...] = ()
+
+  @property
+  def most(self) -> float:
+    """Seconds that it may take, by its own field `budget` if it has one."""
+    own = [x.partition("=")[2] for x in self.fields if x.startswith("budget=")]
+    return float(own[-1]) if own else math.inf
 
   @property
   def name(self) -> str:
@@ -85,10 +92,10 @@ def run(
   outcomes = []
   for stage in stages:
     start = time.monotonic()
-    budget = deadline - start - _FINISHING
-    if budget < _LEAST:
-      left = max(0.0, deadline - start)
-      say(f"{stage.name}: not begun, {left:.0f} s are left")
+    left = deadline - start - _FINISHING
+    budget = min(left, stage.most)
+    if left < _LEAST:
+      say(f"{stage.name}: not begun, {max(0, deadline - start):.0f} s are left")
       outcomes.append(Outcome(stage, None, 0.0))
       continue
     say(f"{stage.name}: {budget:.0f} s at most")
@@ -224,6 +231,9 @@ def archive(out: pathlib.Path, path: pathlib.Path, names: set[str]) -> int:
         packed.add(file, arcname=str(file.relative_to(out)))
   path.parent.mkdir(parents=True, exist_ok=True)
   partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-  partial.write_bytes(content.getvalue())
-  partial.replace(path)
+  try:
+    partial.write_bytes(content.getvalue())
+    partial.replace(path)
+  finally:
+    partial.unlink(missing_ok=True)
   return len(files)

@@ -144,8 +144,8 @@ def _archive(text: str | None) -> pathlib.Path | None:
   if not text:
     raise UsageError("--archive", "a file", text)
   path = pathlib.Path(os.path.abspath(text))
-  if path.is_dir():
-    raise UsageError("--archive", "a file, not a folder", text)
+  if path.exists() and not path.is_file():
+    raise UsageError("--archive", "a file, no folder and no device", text)
   experiment_flags.check_out(path.parent, create=True, flag="--archive")
   return path
 
@@ -168,7 +168,12 @@ def _stage(given: Sequence[Any]) -> suite.Stage:
   experiment, config, workers, *more = given
   if not all(isinstance(field, str) and "=" in field for field in more):
     raise UsageError("stages", expected, given)
-  return suite.Stage(experiment, config, workers, tuple(more))
+  stage = suite.Stage(experiment, config, workers, tuple(more))
+  try:
+    stage.most
+  except ValueError:
+    raise UsageError("stages", "budget=SECONDS", given) from None
+  return stage
 
 
 def _stages(

@@ -9,7 +9,6 @@ larger lengths of its curve are `skipped`.
 import contextlib
 import datetime
 import pathlib
-import random
 import time
 from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
@@ -19,6 +18,7 @@ from lalm.launch import budget
 from lalm.launch import conversation
 from lalm.launch import grid
 from lalm.launch import ledger
+from lalm.launch import order
 from lalm.launch import peaks
 from lalm.launch import planning
 from lalm.launch.budget import Plan
@@ -30,9 +30,6 @@ SCHEMA = 1  # version of a record's fields
 # by two workers and the others need not compile; where peaks are read apart,
 # that fills it, and one worker times compiling.
 _FILLING, _UNCACHED = 0, 1
-# Points whose peaks are read before they are timed: what is interrupted loses
-# no more than these.
-_TOGETHER = 12
 _PATIENCE = 10  # times its predicted seconds the calls of a point may take
 # What tells where a point was measured; a failure tells it too.
 _WHERE = ("machine", "device", "versions", "provenance")
@@ -63,15 +60,6 @@ class Decision(NamedTuple):
 
   action: str
   reason: str = ""
-
-
-def visiting_order(
-    indices: Sequence[int], seed: int, replicate: int
-) -> list[int]:
-  """The order in which a replicate visits its points: random, repeatable."""
-  order = list(indices)
-  random.Random(f"{seed}/{replicate}").shuffle(order)
-  return order
 
 
 class Supervisor:
@@ -228,11 +216,11 @@ class Supervisor:
         self.visits(index, replicate).times for index in self._kept
     )
     if todo:
-      order = visiting_order(todo, self._settings["seed"], replicate)
+      seed, points = self._settings["seed"], [p.point for p in self._plans]
+      visited = order.visiting(todo, seed, replicate)
       apart = self._apart and replicate == _FILLING
-      together = _TOGETHER if apart else len(order)
-      for start in range(0, len(order), together):
-        group = order[start : start + together]
+      groups = order.groups(visited, points) if apart else [visited]
+      for group in groups:
         if apart:
           self._read_peaks(replicate, group)
         self._measure(replicate, group, ready)

@@ -16,6 +16,7 @@ import os
 import pathlib
 import platform
 import re
+import secrets
 import subprocess
 from typing import Any, Mapping
 
@@ -23,6 +24,7 @@ import jax
 
 import lalm
 
+PROCESS = secrets.token_hex(4)  # tells this one from others
 _VERSIONED = ("jax", "jaxlib", "numpy")
 _SETTINGS = re.compile(
     r"^(XLA_FLAGS|LIBTPU_INIT_ARGS|XLA_PYTHON_CLIENT_\w+|TF_GPU_ALLOCATOR"

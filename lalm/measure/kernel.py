@@ -374,6 +374,7 @@ def identity(point: Point, replicate: int, key: str) -> dict[str, Any]:
   return {
       "key": key,
       "replicate": replicate,
+      "worker": environment.PROCESS,
       "point": dict(point),
       "machine": environment.fingerprint(),
       "device": jax.default_backend(),

@@ -50,7 +50,7 @@ def _torch_sdpa(q: Any, k: Any, v: Any, *, causal: bool = True) -> Any:
 
 
 def _torch_chunks(q: Any, k: Any, v: Any, *, causal: bool = True) -> Any:
-  """A loop over chunks as one writes it in PyTorch.
+  """A loop over chunks as one writes it in PyTorch, sums in float32.
 
   `torch.split`, because slicing inside the loop makes its backward quadratic.
   """
@@ -61,16 +61,18 @@ def _torch_chunks(q: Any, k: Any, v: Any, *, causal: bool = True) -> Any:
   if not causal:
     state, total = k.transpose(-1, -2) @ v, k.sum(2)[..., None]
     return (q @ state) / (q @ total)
-  state = q.new_zeros((*q.shape[:2], q.shape[-1], v.shape[-1]))
-  total = q.new_zeros((*q.shape[:2], q.shape[-1], 1))
+  wide = torch.promote_types(q.dtype, torch.float32)
+  zeros = functools.partial(q.new_zeros, dtype=wide)
+  state = zeros((*q.shape[:2], q.shape[-1], v.shape[-1]))
+  total = zeros((*q.shape[:2], q.shape[-1], 1))
   size = min(_CHUNK, q.shape[2])
   mask = torch.tril(q.new_ones((size, size)))
   outs = []
   for q_c, k_c, v_c in zip(*(torch.split(x, size, 2) for x in (q, k, v))):
     length = q_c.shape[2]
     scores = (q_c @ k_c.transpose(-1, -2)) * mask[:length, :length]
-    below = scores.sum(-1, keepdim=True) + q_c @ total
-    outs.append((scores @ v_c + q_c @ state) / below)
+    below = scores.sum(-1, keepdim=True) + q_c @ total.to(q.dtype)
+    outs.append((scores @ v_c + q_c @ state.to(q.dtype)) / below)
     state = state + k_c.transpose(-1, -2) @ v_c
     total = total + k_c.sum(2)[..., None]
   return torch.cat(outs, 2)
@@ -273,6 +275,10 @@ def _missing(work: str, runs: bool) -> dict[str, str]:
 
 
 def _cuda() -> bool:
-  import torch
+  """Whether PyTorch has a GPU; one that breaks on import has none."""
+  try:
+    import torch
 
-  return torch.cuda.is_available()
+    return torch.cuda.is_available()
+  except Exception:  # libraries of CUDA that do not go with JAX's
+    return False

@@ -17,6 +17,7 @@ OURS = "lalm"
 MISSING = "missing: needs "  # and what
 Record = Mapping[str, Any]
 SWEPT = ("mechanism", "form", "pass", "length", "causal", "chunk")
+Worker = tuple[int, str]  # a replicate and the process that measured
 Place = tuple[str, bool, str, int]  # work, causal, pass, length
 
 
@@ -98,10 +99,12 @@ def ratios(
   return sorted(lines, key=lambda line: (*order(line), line.length))
 
 
-def _times(records: list[Record]) -> dict[int, float]:
-  """Replicate -> median seconds of a call."""
+def _times(records: list[Record]) -> dict[Worker, float]:
+  """Worker -> median seconds of a call; a replicate may have several."""
   return {
-      replicate: statistics.median(record["seconds"])
+      (replicate, str(record.get("worker"))): statistics.median(
+          record["seconds"]
+      )
       for replicate, record in reading.newest(records).items()
   }
 
@@ -109,13 +112,13 @@ def _times(records: list[Record]) -> dict[int, float]:
 def _line(
     place: Place,
     library: str,
-    found: Mapping[str, Mapping[int, float]],
+    found: Mapping[str, Mapping[Worker, float]],
     remark: str,
 ) -> Ratio:
   ours, theirs = found.get(OURS, {}), found.get(library, {})
   both = sorted(set(ours) & set(theirs))
   middle = lambda times: statistics.median(times.values()) if times else None
-  each = [theirs[number] / ours[number] for number in both]
+  each = [theirs[worker] / ours[worker] for worker in both]
   return Ratio(
       *place,
       library,

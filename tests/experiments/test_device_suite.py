@@ -214,14 +214,57 @@ def test_another_device_is_refused(tmp_path):
 def test_a_stage_with_fewer_workers_comes_before_any_with_all():
   config = experiment_flags.load(str(_ROOT / "configs" / "device_suite.py"))
   _, stages = suite_command._stages(config, _ROOT)
-  few, all_ = "replicates=2", {s[:3] for s in stages if not s.fields}
-  first = [s[:3] for s in stages if s.fields == (few,)]
   timed = [s for s in stages if s.workers == 1]
-  assert len(first) == 4 and set(first) <= all_
-  assert [s.fields for s in timed] == [(few,)] * 4 + [()] * 5
+  few = [s for s in timed if "replicates=2" in s.fields]
+  assert len(few) == 4 and timed[:4] == few
+  assert all(s.fields == () for s in timed[4:])
+  assert [s[:3] for s in few] == [s[:3] for s in timed[4:8]]
   # Whether it is right comes first: what is causal, and what sees all.
-  assert [s.fields for s in stages[:2]] == [(), ("causal=False",)]
+  assert [s.fields[:-1] for s in stages[:2]] == [(), ("causal=False",)]
   assert {s.experiment for s in stages[:2]} == {"correctness"}
+
+
+def test_no_stage_takes_what_the_others_need_at_first():
+  config = experiment_flags.load(str(_ROOT / "configs" / "device_suite.py"))
+  _, stages = suite_command._stages(config, _ROOT)
+  first = stages[:6]
+  assert sum(s.most for s in first[:5]) <= 470  # of 520, three timed
+  assert all(s.most < 120 for s in first)
+  # What was cut short goes on after all have begun, in the same order.
+  whole = [s for s in stages[6:] if s.experiment != "chunk_sizes"]
+  assert [s[:3] for s in whole[:6]] == [s[:3] for s in first]
+  assert all(s.most == float("inf") for s in whole)
+
+
+def test_a_stage_gets_its_own_seconds_or_what_is_left(tmp_path, monkeypatch):
+  told = []
+
+  def process(command, **_):
+    told.append([x for x in command if "budget" in x][-1])
+    return subprocess.Popen(["true"])
+
+  monkeypatch.setattr(suite.subprocess, "Popen", _popen(process))
+  stages = [
+      suite.Stage("a", "c", 1, ("budget=50",)),
+      suite.Stage("b", "c", 1, ("budget=500",)),
+      suite.Stage("c", "c"),
+  ]
+  deadline = time.monotonic() + 200
+  suite.run(stages, tmp_path, deadline, lambda _: None, _ROOT)
+  seconds = [float(x.partition("budget=")[2]) for x in told]
+  assert seconds[0] == 50 and all(165 <= s <= 175 for s in seconds[1:])
+
+
+def _popen(stand_in):
+  """`Popen` that a stand-in answers, but for what that starts itself."""
+  real = subprocess.Popen
+
+  def start(command, **options):
+    if command == ["true"]:
+      return real(command)
+    return stand_in(command, **options)
+
+  return start
 
 
 def test_the_fields_of_every_stage_are_its_experiments():
@@ -246,13 +289,33 @@ def test_a_stage_that_cannot_be_read_is_named(wrong):
     suite_command._stages({"devices": ("gpu",), "stages": (wrong,)}, _ROOT)
 
 
+def test_a_stage_of_odd_seconds_is_named():
+  wrong = ("correctness", "configs/correctness.py", 1, "budget=soon")
+  with pytest.raises(schema.UsageError, match="stages: expected budget=SEC"):
+    suite_command._stages({"devices": ("gpu",), "stages": (wrong,)}, _ROOT)
+
+
+def test_an_archive_that_cannot_be_written_leaves_nothing(
+    tmp_path, monkeypatch
+):
+  def full(path, content):
+    path.touch()
+    raise OSError(28, "No space left on device")
+
+  monkeypatch.setattr(pathlib.Path, "write_bytes", full)
+  with pytest.raises(OSError, match="No space"):
+    suite.archive(tmp_path, tmp_path / "a.tgz", set())
+  assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("argument", "words"),
     [
         ("--budget_s=soon", "--budget_s: expected a number of seconds"),
         ("--budget_s=-1", "--budget_s: expected a number of seconds"),
         ("--archive=", "--archive: expected a file"),
-        ("--archive=.", "--archive: expected a file, not a folder"),
+        ("--archive=.", "--archive: expected a file, no folder"),
+        ("--archive=/dev/null", "--archive: expected a file, no folder"),
         ("--archive=setup.cfg/sub/a.tgz", "--archive: expected a folder that"),
         ("--budget=3", "--budget: expected one of"),
         ("stray", "got 'stray'"),
@@ -283,3 +346,6 @@ def test_what_is_missing_is_named_with_how_to_bring_it(monkeypatch, capsys):
   said = capsys.readouterr().err
   assert "ml_collections missing: pip install ml_collections" in said
   assert "pip download" in said
+  monkeypatch.setattr(importlib.util, "find_spec", lambda name, *a: None)
+  assert device_suite.main(["device_suite"]) == 1
+  assert "PyYAML" in capsys.readouterr().err

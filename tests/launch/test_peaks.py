@@ -31,7 +31,7 @@ def test_a_peak_is_read_in_a_process_where_nothing_took_more(
 def test_what_is_timed_is_recorded_before_more_peaks_are_read(
     apart, sweep, measured, monkeypatch
 ):
-  monkeypatch.setattr(supervisor, "_TOGETHER", 2)
+  monkeypatch.setattr(supervisor.order, "_TOGETHER", 2)
   sweep()
   first = [e for e in measured() if e.get("replicate", 0) == 0]
   kinds = ["peak" if "peak" in entry else "time" for entry in first]
@@ -67,6 +67,26 @@ def test_a_point_whose_peak_cannot_be_read_is_measured_all_the_same(
   }  # fmt: skip
   timed = [e for e in measured() if "peak" not in e and e["replicate"] == 0]
   assert {16, 32} < {entry["length"] for entry in timed}
+
+
+def test_a_process_that_only_compiled_is_given_another_try(monkeypatch):
+  plan = supervisor.Plan({"length": 1}, "key", bytes=1)
+  hidden = supervisor.conversation.Answer(
+      0, {"bytes": None, "method": "x"}, 0.0, None
+  )
+  shown = hidden._replace(fields={"bytes": 7, "method": "x"})
+  for answers, found in (([hidden, shown], [7]), ([hidden] * 3, [])):
+    asked = []
+
+    def converse(job, left, wanted, answers=answers, asked=asked):
+      asked.append(list(left))
+      yield answers[len(asked) - 1]
+
+    monkeypatch.setattr(supervisor.conversation, "converse", converse)
+    job = type("Job", (), {"target": "m:T", "_replace": lambda self, **_: self})
+    readings = supervisor.peaks.read(job(), [0], [plan], lambda _: True)
+    assert [x.peak["bytes"] for x in readings] == found
+    assert len(asked) == 2
 
 
 def test_where_the_mark_can_be_reset_nothing_is_read_apart(sweep, measured):

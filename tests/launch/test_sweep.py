@@ -10,7 +10,7 @@ import pytest
 from experiments import peer_comparison
 from lalm.launch import budget
 from lalm.launch import command
-from lalm.launch import supervisor
+from lalm.launch import order
 from tests.launch import stub_sweep
 
 _LENGTHS = (16, 32, 64, 128)
@@ -136,15 +136,15 @@ def test_replicates_are_processes_one_after_the_other_each_in_its_order(
       for r in range(3)
   ]
   assert len(set(orders)) == 3
-  assert all(sorted(order) == lengths for order in orders)
+  assert all(sorted(visited) == lengths for visited in orders)
 
 
 def test_the_order_depends_on_seed_and_replicate_alone():
-  order = supervisor.visiting_order(range(20), 0, 0)
-  assert order == supervisor.visiting_order(range(20), 0, 0)
-  assert sorted(order) == list(range(20)) != order
-  assert order != supervisor.visiting_order(range(20), 1, 0)
-  assert order != supervisor.visiting_order(range(20), 0, 1)
+  visited = order.visiting(range(20), 0, 0)
+  assert visited == order.visiting(range(20), 0, 0)
+  assert sorted(visited) == list(range(20)) != visited
+  assert visited != order.visiting(range(20), 1, 0)
+  assert visited != order.visiting(range(20), 0, 1)
 
 
 def test_the_first_replicate_fills_a_cache_that_all_but_the_second_use(

@@ -48,6 +48,16 @@ def test_only_workers_that_timed_both_are_compared():
   assert medians.interval(line.each) is None  # two workers are too few
 
 
+def test_times_of_two_processes_are_not_compared():
+  ours = [_record("lalm", i, [1.0]) for i in range(3)]
+  theirs = [_record("torch", i, [2.0]) for i in range(3)]
+  for record in ours:
+    record["worker"] = "a"
+  for record in theirs:
+    record["worker"] = "b" if record["replicate"] == 0 else "a"
+  assert len(_line(ours + theirs).each) == 2
+
+
 def test_only_the_program_tried_last_is_compared():
   ours = [_record("lalm", i, [1.0]) for i in range(3)]
   old = [_record("torch", i, [2.0], key="old", started="1") for i in range(3)]
