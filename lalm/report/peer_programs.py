@@ -89,6 +89,6 @@ def _row(place: Place, name: str, newest: Mapping[str, Record]) -> list[str]:
     )
     text = "" if value is None else shown(value)
     if value and ours and name != peers.OURS:
-      text += f" ({value / ours:.2f})"
+      text += f" ({value / ours:.3g})"
     cells.append(text)
   return [work, name, laws.pass_name(pass_), f"{length:,}", *cells]

@@ -41,8 +41,8 @@ def test_others_are_told_beside_ours():
       [library, "forward", "1,024", *cells]
       for library, *cells in (
           ("lalm", "2.00 MiB", "4.00 MiB", "1.00 us"),
-          ("cudnn", "1.00 MiB (0.50)", "1.00 MiB (0.25)", ""),
-          ("jax.nn", "6.00 MiB (3.00)", "2.00 MiB (0.50)", "3.00 us (3.00)"),
+          ("cudnn", "1.00 MiB (0.5)", "1.00 MiB (0.25)", ""),
+          ("jax.nn", "6.00 MiB (3)", "2.00 MiB (0.5)", "3.00 us (3)"),
       )
   ]
 
