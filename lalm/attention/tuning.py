@@ -115,16 +115,21 @@ def assumed() -> str:
 
 
 def _platform(x: Any) -> str:
-  """The platform that holds an array, or that programs are made for.
-
-  Derivatives taken outside of any program have the array behind their tracers.
-  """
-  while isinstance(x, jax.core.Tracer):
-    x = getattr(x, "primal", getattr(x, "val", None))
+  """The platform that holds an array, or that programs are made for."""
+  x = behind(x)
   if not isinstance(x, jax.Array):
     return assumed()
   (platform,) = {device.platform for device in x.devices()}
   return _named(platform)
+
+
+def behind(x: Any) -> Any:
+  """Returns what the tracers of derivatives stand for; None in a program."""
+  if not isinstance(x, jax.core.Tracer):
+    return x
+  while isinstance(x, jax.core.Tracer):
+    x = getattr(x, "primal", getattr(x, "val", None))
+  return x if isinstance(x, jax.Array) else None
 
 
 def _named(platform: str) -> str:

@@ -1,6 +1,6 @@
 """Attention over a mesh of devices that hold parts of one sequence."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 import functools
 from typing import Any
 
@@ -11,6 +11,7 @@ from jax.sharding import PartitionSpec as P
 import numpy as np
 
 from lalm.attention import contract
+from lalm.attention import tuning
 from lalm.attention.mechanism import Mechanism
 from lalm.sharding import affine
 from lalm.sharding import gathered_keys
@@ -76,6 +77,19 @@ def split(
   one = mechanism.forms[form]
   body = _of_shard(mechanism, one, axis)
 
+  @functools.cache
+  def shards(fixed: tuple, specs: tuple, inside: bool) -> Any:
+    everywhere: Any = P(None, axis)
+    run = jax.shard_map(
+        lambda arrays, named: body(*arrays, **named, **dict(fixed)),
+        mesh=None if inside else mesh,
+        axis_names={axis} if inside else set(mesh.axis_names),
+        in_specs=(P(None, axis), dict(specs)),
+        out_specs=contract.Result(everywhere, P()),
+        check_vma=False,  # a scan's first state is every device's own
+    )
+    return run, jax.jit(run)  # which is compiled once for each kind of call
+
   @functools.wraps(one)
   def call(q: Any, k: Any, v: Any, **keywords: Any) -> contract.Result:
     keywords = contract.with_partial(keywords)
@@ -85,35 +99,39 @@ def split(
     shapes = jax.tree.map(_shape, ((q, k, v), named))
     jax.eval_shape(lambda x, named: one(*x, **named, **fixed), *shapes)
     _check_lengths(q, k, mesh.shape[axis], keywords.get("block"))
-    # Any decay may be of each token.
-    own = {"segment_ids": "BT", "log_decay": "BTG"}
-    layouts = {**mechanism.layouts, **own}
-
-    def spec(name: str) -> P:
-      # What has no tokens, every device has as a whole; so is a decay `[G]`.
-      tokens = "T" in layouts.get(name, "") and np.ndim(named[name]) > 1
-      return P(None, axis) if tokens else P()
-
-    specs = P(None, axis), {name: spec(name) for name in named}
-    spec_out: Any = P(None, axis)
-    out = contract.Result(spec_out, P())
+    specs = _specs(mechanism, named, axis)
     # Within a `shard_map` over other axes, what is left of its mesh counts.
     here = jax.sharding.get_abstract_mesh()
     inside = jax.sharding.AxisType.Manual in here.axis_types
     if inside:
       _check_around(here, axis)
-    run = jax.shard_map(
-        lambda arrays, named: body(*arrays, **named, **fixed),
-        mesh=None if inside else mesh,
-        axis_names={axis} if inside else set(mesh.axis_names),
-        in_specs=specs,
-        out_specs=out,
-        check_vma=False,  # a scan's first state is every device's own
-    )
+    own = tuple(fixed.items()), tuple(specs.items())
+    run, compiled = shards(*own, inside)
     given = (q, k, v), named
-    return run(*(given if inside else _placed(mesh, specs, given)))
+    if inside:
+      return run(*given)
+    placed = P(None, axis), specs
+    if any(tuning.behind(x) is None for x in jax.tree.leaves(given)):
+      return run(*_placed(mesh, placed, given))  # in a program, a part of it
+    return compiled(*_put(mesh, placed, given))
 
   return call
+
+
+def _specs(
+    mechanism: Mechanism, named: Mapping[str, Any], axis: str
+) -> dict[str, P]:
+  """How keywords are split: those with tokens are.
+
+  What has no tokens, every device has as a whole; so is a decay `[G]`.
+  """
+  # Any decay may be of each token.
+  own = {"segment_ids": "BT", "log_decay": "BTG"}
+  layouts = {**mechanism.layouts, **own}
+  tokens = (
+      lambda name: "T" in layouts.get(name, "") and np.ndim(named[name]) > 1
+  )
+  return {name: P(None, axis) if tokens(name) else P() for name in named}
 
 
 def _check(mechanism: Any, form: Any, mesh: Any, axis: Any) -> None:
@@ -159,8 +177,14 @@ def _shape(x: Any) -> Any:
   return jax.ShapeDtypeStruct(x.shape, x.dtype) if is_array else x
 
 
+def _put(mesh: Mesh, specs: Any, given: Any) -> Any:
+  """The arguments, on devices as specs say."""
+  put = lambda spec, tree: jax.device_put(tree, NamedSharding(mesh, spec))
+  return jax.tree.map(put, specs, given, is_leaf=lambda x: isinstance(x, P))
+
+
 def _placed(mesh: Mesh, specs: Any, given: Any) -> Any:
-  """The arguments, on devices as specs say where a mesh wants it explicit."""
+  """The same within a program, where a mesh wants it explicit."""
   explicit = [
       name
       for name, kind in zip(mesh.axis_names, mesh.axis_types)

@@ -149,6 +149,29 @@ def test_axes_may_be_explicit(name):
     assert_close(call(*placed, **gates).out, expected, bound)
 
 
+def test_a_second_call_outside_of_a_program_compiles_nothing(caplog):
+  case = cases.Case("eager", length=16, dtype="float32")
+  arrays, gates, _ = cases.make("mamba2", case)
+  spread, _ = _forms("mamba2")
+  with jax.log_compiles():
+    spread(*arrays, **gates)
+    assert any("compil" in x.message.lower() for x in caplog.records)
+    caplog.clear()
+    first = spread(*arrays, **gates).out
+    assert not [x.message for x in caplog.records if "XLA" in x.message]
+  moved = jax.device_put(arrays, jax.devices()[3])  # wherever they are
+  assert jnp.array_equal(spread(*moved, **gates).out, first)
+
+
+def test_in_a_program_nothing_stands_between():
+  case = cases.Case("program", length=16, dtype="float32")
+  arrays, gates, _ = cases.make("mamba2", case)
+  spread, _ = _forms("mamba2")
+  made = jax.make_jaxpr(lambda *x: spread(*x, **gates).out)(*arrays)
+  names = [equation.primitive.name for equation in made.eqns]
+  assert "shard_map" in names and not {"jit", "pjit"} & set(names)
+
+
 def test_axes_of_two_kinds_are_in_one_mesh():
   _mesh()
   explicit, auto = jax.sharding.AxisType.Explicit, jax.sharding.AxisType.Auto
