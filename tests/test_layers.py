@@ -17,7 +17,14 @@ _ROOMS = {
     "attention": ("shapes",),
     "spectral": (),
     "sharding": ("attention",),
-    "measure": ("attention", "data", "spectral", "sharding"),
+    "measure": (
+        "store",
+        "units",
+        "attention",
+        "data",
+        "spectral",
+        "sharding",
+    ),
     "report": ("store", "units", "scaling"),
     "launch": ("store", "units", "measure.worker", "measure.targets.hardware"),
 }

@@ -16,7 +16,8 @@ _FULL = "RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm"
 
 @pytest.fixture(autouse=True)
 def _here(monkeypatch):
-  monkeypatch.setitem(topology._COMPILERS, "tpu", "jaxlib")
+  for platform in ("tpu", "cuda"):
+    monkeypatch.setitem(topology._COMPILERS, platform, "jaxlib")
 
 
 class _Lowered:
