@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+import types
 
 import jax
 import pytest
@@ -133,3 +134,22 @@ def test_a_compiler_that_is_missing_is_named_with_its_extra(monkeypatch):
   for name, extra in ((_NAME, "tpu"), ("h100", "cuda")):
     with pytest.raises(topology.Missing, match=rf'"lalm\[{extra}\]"'):
       topology.devices(name)
+
+
+def test_a_plugin_that_jax_has_refused_is_begun_again(monkeypatch):
+  begun = []
+  plugin = types.SimpleNamespace(initialize=lambda: begun.append(True))
+
+  def described(**options):
+    if not begun:
+      raise NotImplementedError("topology not implemented for cuda")
+    return types.SimpleNamespace(devices=["a device"])
+
+  topology.devices.cache_clear()
+  monkeypatch.setattr(topology.topologies, "get_topology_desc", described)
+  monkeypatch.setitem(sys.modules, topology._PLUGIN, plugin)
+  assert topology.devices("h100") == ("a device",) and begun == [True]
+  topology.devices.cache_clear()
+  begun.clear()
+  with pytest.raises(topology.Missing, match=r"lalm\[tpu\]"):
+    topology.devices(_NAME)  # a plugin of CUDA is none of a TPU
