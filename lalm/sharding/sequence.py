@@ -78,12 +78,12 @@ def split(
   body = _of_shard(mechanism, one, axis)
 
   @functools.cache
-  def shards(fixed: tuple, specs: tuple, inside: bool) -> Any:
+  def shards(fixed: tuple, specs: tuple, around: Any) -> Any:
     everywhere: Any = P(None, axis)
     run = jax.shard_map(
         lambda arrays, named: body(*arrays, **named, **dict(fixed)),
-        mesh=None if inside else mesh,
-        axis_names={axis} if inside else set(mesh.axis_names),
+        mesh=around or mesh,
+        axis_names={axis} if around else set(mesh.axis_names),
         in_specs=(P(None, axis), dict(specs)),
         out_specs=contract.Result(everywhere, P()),
         check_vma=False,  # a scan's first state is every device's own
@@ -98,17 +98,19 @@ def split(
     # What one device refuses is refused in its words, of all tokens.
     shapes = jax.tree.map(_shape, ((q, k, v), named))
     jax.eval_shape(lambda x, named: one(*x, **named, **fixed), *shapes)
-    _check_lengths(q, k, mesh.shape[axis], keywords.get("block"))
-    specs = _specs(mechanism, named, axis)
     # Within a `shard_map` over other axes, what is left of its mesh counts.
     here = jax.sharding.get_abstract_mesh()
     inside = jax.sharding.AxisType.Manual in here.axis_types
-    if inside:
-      _check_around(here, axis)
+    around = here if inside else None
+    if around:
+      _check_around(around, axis)
+    devices = (around or mesh).shape[axis]
+    _check_lengths(q, k, devices, keywords.get("block"))
+    specs = _specs(mechanism, named, axis)
     own = tuple(fixed.items()), tuple(specs.items())
-    run, compiled = shards(*own, inside)
+    run, compiled = shards(*own, around)
     given = (q, k, v), named
-    if inside:
+    if around:
       return run(*given)
     placed = P(None, axis), specs
     if any(tuning.behind(x) is None for x in jax.tree.leaves(given)):

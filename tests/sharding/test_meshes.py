@@ -239,6 +239,24 @@ def test_a_sequence_is_split_within_a_split_batch(name):
   )
 
 
+def test_a_split_form_is_used_within_one_mesh_and_another():
+  case = cases.Case("two meshes", length=16, dtype="float32")
+  (q, k, v), _, _ = cases.make("linear", case)
+  spread, alone = _forms("linear")
+  batch = jax.sharding.PartitionSpec("copies")
+  expected = alone(q, k, v).out
+  for devices in (4, 2):
+    run = jax.shard_map(
+        lambda *arrays: spread(*arrays).out,
+        mesh=_mesh(devices),
+        axis_names={"copies"},
+        in_specs=batch,
+        out_specs=batch,
+        check_vma=False,
+    )
+    assert_close(jax.jit(run)(q, k, v), expected, forward("float32", 32))
+
+
 def test_an_axis_that_is_taken_is_refused():
   case = cases.Case("taken", length=16, dtype="float32")
   arrays, _, _ = cases.make("linear", case)
