@@ -48,7 +48,7 @@ class Setting(NamedTuple):
 
 
 def settings(records: Iterable[Record]) -> list[Setting]:
-  """Returns a setting for each that was asked for, whatever the machine.
+  """Returns a setting for each that was asked for, that of most forms first.
 
   Args:
     records: of all machines' folders; those of other experiments are left out.
@@ -60,7 +60,8 @@ def settings(records: Iterable[Record]) -> list[Setting]:
     if record.get("experiment") == EXPERIMENT and "length" in point:
       shared = {name: x for name, x in point.items() if name not in own}
       groups.setdefault(json.dumps(shared, sort_keys=True), []).append(record)
-  return [_setting(members) for _, members in sorted(groups.items())]
+  found = [_setting(members) for _, members in sorted(groups.items())]
+  return sorted(found, key=lambda setting: -len(setting.lines))
 
 
 def _setting(records: Sequence[Record]) -> Setting:
@@ -118,6 +119,11 @@ def _table(setting: Setting) -> str:
       " where a search ends. Where it ended sooner, the shortest length that is"
       " known not to fit stands after a <.",
   ]
+  if any(map(_partitioned, _records(setting))):
+    notes.append(
+        "*: a sequence that XLA's partitioner splits as it likes; the library"
+        " has no way of its own."
+    )
   for line in setting.lines:
     for machine, remark in line.remarks.items():
       what = laws.pass_name(line.pass_)
@@ -134,7 +140,16 @@ def _cell(record: Record | None) -> str:
   fits, fails = length(record), record["longest"].get("fails")
   coarse = fails is not None and fails > _CLOSE * fits
   bound = f" < {units.count(fails)}" if coarse else ""
-  return f"{units.count(fits)}{bound} ({units.seconds(seconds)})"
+  mark = "*" if _partitioned(record) else ""
+  return f"{units.count(fits)}{mark}{bound} ({units.seconds(seconds)})"
+
+
+def _records(setting: Setting) -> list[Record]:
+  return [record for line in setting.lines for record in line.found.values()]
+
+
+def _partitioned(record: Record) -> bool:
+  return record.get("sharding") == "partitioner"
 
 
 def publish(folder: pathlib.Path) -> None:

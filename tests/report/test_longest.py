@@ -47,6 +47,24 @@ def test_a_row_is_a_form_and_a_column_a_machine():
   assert "compiled, not run" in text.splitlines()[0]
 
 
+def test_what_the_partitioner_splits_is_marked():
+  (setting,) = longest.settings(_RECORDS)
+  assert "*" not in longest.markdown([setting]).replace("**", "")
+  records = [_record(1000), _record(900, machine="h100x8")]
+  records[1]["sharding"] = "partitioner"
+  (setting,) = longest.settings(records)
+  text = longest.markdown([setting])
+  assert "| 1,000 (2.00 ms) | 900* (2.00 ms) |" in text
+  assert "- *: a sequence that XLA's partitioner splits as it likes" in text
+
+
+def test_the_setting_of_most_forms_is_the_first():
+  full = [_record(5, mechanism="linformer", causal=False)]
+  causal, other = longest.settings([*full, *_RECORDS])
+  assert len(causal.lines) > len(other.lines) == 1
+  assert "full" in other.heading and "causal" in causal.heading
+
+
 def test_a_length_that_is_not_known_closely_has_its_bracket():
   records = [_record(n, machine=m) for n, m in ((1000, "h100"), (50, "v5e"))]
   for record, fails in zip(records, (1021, 51)):
