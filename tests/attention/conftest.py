@@ -31,8 +31,8 @@ def pytest_configure(config: pytest.Config) -> None:
   )
   config.addinivalue_line(
       "markers",
-      "quick(*cases, forms=None): what of a test all mechanisms meet in the"
-      " quick suite, everything if no case is named",
+      "quick(*cases, forms=None, names=None): what of a test all mechanisms, or"
+      " those named, meet in the quick suite, everything if no case is named",
   )
   config.addinivalue_line(
       "markers", "forms(*names): the only forms that a conformance test runs on"
@@ -53,8 +53,10 @@ def _quick(metafunc: pytest.Metafunc, name: str, form: Any, case: Any) -> bool:
   mark = next(metafunc.definition.iter_markers("quick"), None)
   if mark is None:
     return False
-  forms = mark.kwargs.get("forms")
+  forms, names = mark.kwargs.get("forms"), mark.kwargs.get("names")
   if forms is not None and form not in forms:
+    return False
+  if names is not None and name not in names:
     return False
   return not mark.args or case is None or case.name in mark.args
 

@@ -16,6 +16,13 @@ from tests.attention.bounds import backward
 from tests.oracles import differences
 from tests.oracles.compare import assert_close
 
+# One of each algorithm; `portable` tests try the gradient of every form.
+_QUICK = pytest.mark.quick(
+    "two halves, packed",
+    forms=("chunkwise",),
+    names=("mamba2", "mlstm", "gla", "gated_deltanet", "rwkv7", "loglinear"),
+)
+
 SINGLE = cases.Case(
     "causal, float32",
     length=100,
@@ -86,7 +93,7 @@ def _assert_along(tree, directions, expected, bound, what, among):
     assert error <= bound, f"{what}: {got} for {value}, error {error:.1e}"
 
 
-@pytest.mark.quick("two halves, packed", forms=("chunkwise",))
+@_QUICK
 @pytest.mark.cases(*EVERY)
 def test_gradients_equal_central_differences_of_the_oracle(
     mechanism, form, case
@@ -97,7 +104,7 @@ def test_gradients_equal_central_differences_of_the_oracle(
   _assert_along(got.gradient, alone, gradients, bound, "gradient", got.gradient)
 
 
-@pytest.mark.quick("two halves, packed", forms=("chunkwise",))
+@_QUICK
 @pytest.mark.cases(*EVERY)
 def test_tangents_equal_central_differences_of_the_oracle(
     mechanism, form, case
@@ -108,7 +115,7 @@ def test_tangents_equal_central_differences_of_the_oracle(
   assert_close(got.tangent, tangent, bound, "tangent")
 
 
-@pytest.mark.quick("two halves, packed", forms=("chunkwise",))
+@_QUICK
 @pytest.mark.cases(*EVERY)
 def test_hessian_products_equal_second_differences_of_the_oracle(
     mechanism, form, case

@@ -76,7 +76,10 @@ def test_extreme_decays_are_exact_and_their_gradients_too(name, kind):
       assert_close(mine, theirs, backward("float32", CASE.length))
 
 
-@pytest.mark.parametrize("name", ("mamba2", "mlstm", "gla", "kda"))
+@pytest.mark.parametrize(
+    "name",
+    ("mamba2", "mlstm", "gla", pytest.param("kda", marks=pytest.mark.slow)),
+)
 def test_a_closed_gate_forgets_all(name):
   arrays, gates, _ = cases.make(name, CASE)
   decay = np.array(gates["log_decay"])
@@ -108,7 +111,7 @@ def test_what_overflows_later_leaves_earlier_outputs_alone(name):
   assert np.all(np.isfinite(out[:, :-1]))
 
 
-@pytest.mark.parametrize("chunk", (4, 16))
+@pytest.mark.parametrize("chunk", (4, pytest.param(16, marks=pytest.mark.slow)))
 @pytest.mark.parametrize(
     "name",
     [

@@ -101,9 +101,22 @@ def test_without_decay_the_gated_delta_rule_is_the_delta_rule(form):
     _equal(still, plain)
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("decay", ("", "scalar", "vector"))
-@pytest.mark.parametrize("write", (0, 1))
+@pytest.mark.parametrize(
+    "form, decay, write",
+    [
+        pytest.param(
+            form,
+            decay,
+            write,
+            marks=()
+            if (form, decay) == ("chunkwise", "vector") or decay == ""
+            else pytest.mark.slow,
+        )
+        for form in FORMS
+        for decay in ("", "scalar", "vector")
+        for write in (0, 1)
+    ],
+)
 def test_one_write_of_several_is_the_delta_rule(form, decay, write):
   (q, k, v), gates = _inputs("deltaproduct")
   beta = gates["beta"].at[:, :, 1 - write].set(0)

@@ -63,6 +63,7 @@ def test_features_of_another_dtype_are_summed_in_float32(form):
   assert out.dtype == state.S.dtype == state.z.dtype == jnp.float32
 
 
+@pytest.mark.slow
 def test_a_gradient_of_mapped_documents_equals_that_of_each():
   q, k, v = _inputs(37)
   stack = jnp.stack([q, 2 * q, -q])

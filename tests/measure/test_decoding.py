@@ -42,7 +42,15 @@ def test_what_has_a_state_and_a_step_decodes():
 
 
 @pytest.mark.parametrize("pass_", decoding.PASSES)
-@pytest.mark.parametrize("mechanism", _KINDS)
+@pytest.mark.parametrize(
+    "mechanism",
+    [
+        pytest.param(kind, marks=pytest.mark.slow)
+        if kind in ("rwkv6", "deltaproduct")
+        else kind
+        for kind in _KINDS
+    ],
+)
 def test_the_last_tokens_pass_the_gate(mechanism, pass_):
   point = {**_POINT, "mechanism": mechanism, "pass": pass_}
   record = decoding.Target().measure(point, 0, _SETTINGS)

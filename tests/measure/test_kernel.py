@@ -302,7 +302,8 @@ def _known_times(run, budget):
 @pytest.mark.parametrize(
     "name, form, length, causal",
     [
-        ("lsh", "chunkwise", 3000, True),  # buckets of more than the window
+        # Buckets of more than the window.
+        pytest.param("lsh", "chunkwise", 3000, True, marks=pytest.mark.slow),
         ("nystromformer", "blockwise", 300, False),
     ],
 )

@@ -41,7 +41,10 @@ def _known_ceilings(monkeypatch):
     ("mechanism", "dtype", "state"),
     [
         ("rwkv6", "float32", 4 * 2 * 2 * 16 * 8 + 8),
-        ("deltaproduct", "bfloat16", 4 * 2 * 2 * 16 * 8 + 8),
+        pytest.param(
+            *("deltaproduct", "bfloat16", 4 * 2 * 2 * 16 * 8 + 8),
+            marks=pytest.mark.slow,
+        ),
         ("linear", "float64", 8 * 2 * 2 * 16 * 9 + 8),
     ],
 )

@@ -41,7 +41,12 @@ def _compare(spread, alone, bound, *arrays, **named):
 
 
 @pytest.mark.parametrize(
-    ("name", "devices"), [("loglinear", 3), ("mamba2", 4), ("mlstm", 3)]
+    ("name", "devices"),
+    [
+        ("loglinear", 3),
+        ("mamba2", 4),
+        pytest.param("mlstm", 3, marks=pytest.mark.slow),
+    ],
 )
 def test_a_state_of_a_document_that_has_ended_leaves_nothing(name, devices):
   case = cases.Case("ended", length=24, dtype="float32", packed=True)
@@ -64,7 +69,9 @@ def test_the_last_of_three_devices_knows_of_the_first():
   _compare(*_forms("loglinear", _mesh(3)), bound, *arrays, **named)
 
 
-@pytest.mark.parametrize("name", ["loglinear", "mlstm"])
+@pytest.mark.parametrize(
+    "name", [pytest.param("loglinear", marks=pytest.mark.slow), "mlstm"]
+)
 def test_decays_of_16_bits_are_summed_in_32(name):
   case = cases.Case("16 bits", length=48, dtype="bfloat16")
   arrays, gates, _ = cases.make(name, case)

@@ -60,7 +60,7 @@ QUICK = (
 
 def _marks(name, form="", case=CASES[1]):
   quick = name in QUICK and form in ("", *catalogue.get(name).featured[-1:])
-  quick &= case.packed or not case.causal
+  quick &= case.packed or (not case.causal and name == "linear")
   return () if quick else pytest.mark.slow
 
 
