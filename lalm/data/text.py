@@ -79,7 +79,7 @@ def digest(corpus: str, count: int) -> str:
   return hashlib.sha256(_gather(corpus, count).tobytes()).hexdigest()
 
 
-def _files(corpus: str) -> list[pathlib.Path]:
+def files(corpus: str) -> list[pathlib.Path]:
   """The files of a corpus in an order that depends on their names only."""
   if corpus == STANDARD_LIBRARY:
     root = pathlib.Path(sysconfig.get_path("stdlib"))
@@ -103,7 +103,7 @@ def _files(corpus: str) -> list[pathlib.Path]:
 def _gather(corpus: str, count: int) -> np.ndarray:
   """All bytes of a corpus, or as many of its first as are surely enough."""
   parts, total = [], 0
-  for path in _files(corpus):
+  for path in files(corpus):
     try:
       with path.open("rb") as file:
         part = file.read(2 * count - total)

@@ -1,0 +1,117 @@
+"""A corpus as tokens in files, made once and mapped into memory.
+
+`DIR/<digest>/` has train.npy and held_out.npy (uint16, or uint32 for 65,536
+tokens and more), tokenizer.json and sizes.json. The digest is of the text and
+of the vocabulary, so another text is another folder. A folder appears whole.
+"""
+
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import tempfile
+from typing import NamedTuple
+
+import numpy as np
+
+from lalm.data import corpus as corpus_lib
+from lalm.data import tokens as tokens_lib
+
+_SCHEMA = 1
+
+
+class Prepared(NamedTuple):
+  """Tokens of a corpus.
+
+  Attributes:
+    train: to train on, mapped.
+    held_out: to judge by, mapped.
+    tokenizer: that made them.
+    bytes_per_token: of the text held out.
+    digest: of text and vocabulary.
+  """
+
+  train: np.ndarray
+  held_out: np.ndarray
+  tokenizer: tokens_lib.Tokenizer
+  bytes_per_token: float
+  digest: str
+
+
+def prepare(name: str, vocabulary: int, folder: pathlib.Path) -> Prepared:
+  """Returns a corpus as tokens, from the folder or made and kept there.
+
+  Args:
+    name: as `corpus.read` takes it.
+    vocabulary: as `tokens.train` takes it.
+    folder: of all that is prepared.
+
+  Raises:
+    ValueError: a corpus that cannot be read or is too short, or a vocabulary.
+    OSError: the folder cannot be written.
+  """
+  corpus = corpus_lib.read(name)
+  own = _digest(corpus, vocabulary)
+  place = folder / own
+  if not (place / "sizes.json").exists():
+    _make(corpus, vocabulary, place)
+  sizes = json.loads((place / "sizes.json").read_text(encoding="utf-8"))
+  merges = (place / "tokenizer.json").read_text(encoding="utf-8")
+  return Prepared(
+      np.load(place / "train.npy", mmap_mode="r"),
+      np.load(place / "held_out.npy", mmap_mode="r"),
+      tokens_lib.loads(merges),
+      sizes["held_out_bytes"] / sizes["held_out_tokens"],
+      own,
+  )
+
+
+def digest(name: str, vocabulary: int) -> str:
+  """Returns the digest of a corpus as tokens, of which nothing is made.
+
+  Args:
+    name: as in `prepare`.
+    vocabulary: as in `prepare`.
+
+  Raises:
+    ValueError: a corpus that cannot be read or is too short.
+  """
+  return _digest(corpus_lib.read(name), vocabulary)
+
+
+def _digest(corpus: corpus_lib.Corpus, vocabulary: int) -> str:
+  hashed = hashlib.sha256(f"{_SCHEMA} {vocabulary}".encode())
+  for part in corpus:
+    hashed.update(f" {len(part)} ".encode())
+    for piece in part:
+      hashed.update(piece.encode("utf-8", errors="replace"))
+  return hashed.hexdigest()[:16]
+
+
+def _make(
+    corpus: corpus_lib.Corpus, vocabulary: int, place: pathlib.Path
+) -> None:
+  """Writes a folder under another name, and gives it its own when whole."""
+  tokenizer = tokens_lib.train(vocabulary, corpus.train)
+  place.parent.mkdir(parents=True, exist_ok=True)
+  made = pathlib.Path(tempfile.mkdtemp(prefix=".making-", dir=place.parent))
+  try:
+    kind = np.uint16 if vocabulary <= 2**16 else np.uint32
+    sizes = {}
+    for part, pieces in corpus._asdict().items():
+      each = [tokenizer.encode(piece) for piece in pieces]
+      found = np.concatenate(each).astype(kind)
+      np.save(made / f"{part}.npy", found)
+      sizes[f"{part}_tokens"] = len(found)
+      sizes[f"{part}_bytes"] = sum(len(piece.encode()) for piece in pieces)
+    (made / "tokenizer.json").write_text(tokenizer.dumps(), encoding="utf-8")
+    (made / "sizes.json").write_text(json.dumps(sizes), encoding="utf-8")
+    made.chmod(0o755)
+    try:
+      os.rename(made, place)
+    except OSError:
+      if not (place / "sizes.json").exists():  # else another made the same
+        raise
+  finally:
+    shutil.rmtree(made, ignore_errors=True)
