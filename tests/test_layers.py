@@ -25,6 +25,8 @@ _ROOMS = {
         "spectral",
         "sharding",
     ),
+    "models": ("shapes", "attention"),
+    "training": ("store", "attention", "data", "models", "measure"),
     "report": ("store", "units", "scaling"),
     "launch": ("store", "units", "measure.worker", "measure.targets.hardware"),
 }

@@ -1,0 +1,1 @@
+"""Language models whose mixers are any mechanisms of the catalogue."""

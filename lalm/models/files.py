@@ -1,0 +1,117 @@
+"""Models in safetensors files: parameters by name, sizes beside them.
+
+A parameter's name is its path, `mixer_0.qkv.kernel`; the file's metadata holds
+the sizes and a card (what it was trained on, how long, its loss) as JSON.
+Nothing in a file is ever executed.
+"""
+
+from collections.abc import Mapping
+import json
+import os
+import pathlib
+import tempfile
+from typing import Any, NamedTuple
+
+from flax import traverse_util
+import jax
+import jax.numpy as jnp
+import numpy as np
+from safetensors import numpy as tensors
+import safetensors
+
+from lalm.models import sizes as sizes_lib
+from lalm.models import transformer
+
+_SIZES, _CARD, _TOKENIZER = "lalm.sizes", "lalm.card", "lalm.tokenizer"
+
+
+class Model(NamedTuple):
+  """What a file holds.
+
+  Attributes:
+    parameters: as `transformer.init` returns them.
+    sizes: of the model.
+    card: what it says of itself.
+    tokenizer: as `data.tokens.loads` reads it.
+  """
+
+  parameters: dict[str, Any]
+  sizes: sizes_lib.Sizes
+  card: dict[str, Any]
+  tokenizer: str = ""
+
+
+def save(path: str | os.PathLike[str], model: Model) -> None:
+  """Writes a model; the file appears whole, or is as it was.
+
+  Raises:
+    OSError: it cannot be written.
+  """
+  path = pathlib.Path(path)
+  flat = traverse_util.flatten_dict(model.parameters, sep=".")
+  arrays = {name: np.asarray(x) for name, x in flat.items()}
+  notes = {
+      _SIZES: json.dumps(model.sizes.plain()),
+      _CARD: json.dumps(model.card),
+      _TOKENIZER: model.tokenizer,
+  }
+  path.parent.mkdir(parents=True, exist_ok=True)
+  with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+    try:
+      file.write(tensors.save(arrays, notes))
+      file.flush()
+      os.fsync(file.fileno())
+      os.chmod(file.name, 0o644)
+      os.replace(file.name, path)
+    except BaseException:
+      os.unlink(file.name)
+      raise
+
+
+def load(path: str | os.PathLike[str]) -> Model:
+  """Reads what `save` has written.
+
+  Raises:
+    ValueError: no such file, one that is damaged, or of another kind.
+  """
+  try:
+    with safetensors.safe_open(path, framework="numpy") as file:
+      notes = file.metadata() or {}
+      arrays = {name: file.get_tensor(name) for name in file.keys()}
+  except (OSError, safetensors.SafetensorError) as error:
+    raise ValueError(
+        f"{os.fspath(path)}: expected a whole safetensors file, got"
+        f" {str(error) or type(error).__name__}"
+    ) from error
+  if _SIZES not in notes:
+    raise ValueError(
+        f"{os.fspath(path)}: expected a model's sizes in the metadata, got"
+        f" {', '.join(notes) or 'none'}"
+    )
+  sizes = sizes_lib.of(json.loads(notes[_SIZES]))
+  _check(path, arrays, sizes)
+  parameters = traverse_util.unflatten_dict(
+      {name: jnp.asarray(x) for name, x in arrays.items()}, sep="."
+  )
+  card = json.loads(notes.get(_CARD, "{}"))
+  return Model(parameters, sizes, card, notes.get(_TOKENIZER, ""))
+
+
+def _check(
+    path: str | os.PathLike[str],
+    arrays: Mapping[str, np.ndarray],
+    sizes: sizes_lib.Sizes,
+) -> None:
+  """Raises ValueError unless a file has the parameters of its sizes."""
+  like = jax.eval_shape(lambda: transformer.init(jax.random.key(0), sizes))
+  wanted = {
+      name: x.shape
+      for name, x in traverse_util.flatten_dict(like, sep=".").items()
+  }
+  found = {name: x.shape for name, x in arrays.items()}
+  for name in sorted(set(wanted) | set(found)):
+    if wanted.get(name) != found.get(name):
+      raise ValueError(
+          f"{os.fspath(path)}: expected {name} of shape"
+          f" {wanted.get(name, 'none')}, got {found.get(name, 'none')}"
+      )
