@@ -296,7 +296,10 @@ class Supervisor:
         settings=planning.worker_settings(
             self._settings, self.point_budget, cache, gate=not gated
         )
-        | {"peaks": self._peaks if replicate == _FILLING else []},
+        | {
+            "folder": str(self._records.folder),
+            "peaks": self._peaks if replicate == _FILLING else [],
+        },
         limits=[
             allowance + _PATIENCE * made.calls(self.point_budget)
             for made in self._plans

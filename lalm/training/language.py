@@ -1,0 +1,164 @@
+"""Language models of a text, with any mixers and equal parameters."""
+
+import dataclasses
+import functools
+import math
+import pathlib
+import sys
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from lalm.data import batches
+from lalm.data import prepared
+from lalm.models import generate
+from lalm.models import sizes as sizes_lib
+from lalm.models import transformer
+from lalm.models.sizes import Sizes
+from lalm.training import mixers
+from lalm.training import optimizer
+from lalm.training import runs
+
+_BASE = "softmax"  # whose parameters others have as many of
+_JUDGED = 64  # stretches of the text held out
+_WARMUP = 0.05  # of the steps
+_BINS = 16  # of positions in a context
+_SAMPLE = 120  # tokens of a text that is made in the end
+
+
+class Task:
+  """The next token of a text."""
+
+  def sizes(self, point: runs.Point) -> Sizes:
+    """A model of the mixers, as large as that of softmax attention."""
+    return matched(
+        Sizes(
+            vocabulary=point["vocabulary"],
+            capacity=point["length"],
+            mixers=mixers.layers(point["mechanism"], point["layers"]),
+            width=point["heads"] * point["width"],
+            heads=point["heads"],
+            dtype=point["dtype"],
+        )
+    )
+
+  def optimizer(self, point: runs.Point) -> optimizer.Optimizer:
+    """AdamW with a cosine."""
+    return optimizer.Optimizer(
+        rate=point["rate"],
+        steps=point["steps"],
+        warmup=int(_WARMUP * point["steps"]),
+    )
+
+  def digest(self, point: runs.Point) -> str:
+    """Of the text and its tokens."""
+    return prepared.digest(point["corpus"], point["vocabulary"])
+
+  def data(
+      self, point: runs.Point, seed: int, folder: pathlib.Path
+  ) -> runs.Data:
+    """Stretches of the text, and others of what is held out."""
+    text = self._text(point, folder)
+    held_out = batches.consecutive(text.held_out, _JUDGED, point["length"])
+    batch = functools.partial(
+        batches.windows, text.train, point["batch"], point["length"], seed=seed
+    )
+    losses = _losses(self.sizes(point))
+
+    def judge(parameters: Any) -> dict[str, float]:
+      loss = float(np.mean(losses(parameters, held_out)))
+      return {"loss": loss, "bits_per_byte": bits(loss, text.bytes_per_token)}
+
+    return runs.Data(lambda number: batch(step=number), judge)
+
+  def ended(
+      self, point: runs.Point, parameters: Any, folder: pathlib.Path
+  ) -> dict[str, Any]:
+    """Bits a byte at each position of the context, and a text it makes."""
+    text, sizes = self._text(point, folder.parents[1]), self.sizes(point)
+    held_out = batches.consecutive(text.held_out, _JUDGED, point["length"])
+    by_place = np.mean(_losses(sizes)(parameters, held_out), axis=0)
+    bins = np.array_split(by_place, min(_BINS, len(by_place)))
+    return {
+        "by_position": [
+            bits(float(b.mean()), text.bytes_per_token) for b in bins
+        ],
+        "sample": self._sample(sizes, parameters, text),
+    }
+
+  def _text(self, point: runs.Point, folder: pathlib.Path) -> Any:
+    return prepared.prepare(
+        point["corpus"], point["vocabulary"], folder / "text"
+    )
+
+  def _sample(
+      self, sizes: Sizes, parameters: Any, text: prepared.Prepared
+  ) -> str:
+    """What comes after the first tokens held out; "" where no token follows."""
+    if any(
+        sizes_lib.mixer(name).mechanism.start is None for name in sizes.mixers
+    ):
+      return ""
+    length = min(16, sizes.capacity // 2)
+    prompt = jnp.asarray(text.held_out[None, :length], jnp.int32)
+    count = min(_SAMPLE, sizes.capacity - length)
+    choice = generate.Choice(temperature=0.8, top_p=0.95)
+    made = generate.generate(
+        parameters, sizes, prompt, count, jax.random.key(0), choice
+    )
+    return text.tokenizer.decode([*prompt[0].tolist(), *made[0].tolist()])
+
+
+def bits(loss: float, bytes_per_token: float) -> float:
+  """Returns bits a byte of nats a token."""
+  return loss / math.log(2) / bytes_per_token
+
+
+def matched(sizes: Sizes) -> Sizes:
+  """Returns a model whose networks make up for the size of its mixers.
+
+  It has as many parameters as one of softmax attention, to half a column of
+  each network: a gate's weights are taken from its layer's network.
+
+  Args:
+    sizes: of the mixers, with the networks of softmax attention.
+
+  Raises:
+    ValueError: the mixers alone are larger.
+  """
+  change = functools.partial(dataclasses.replace, sizes)
+  base = change(mixers=(_BASE,) * sizes.layers)
+  columns = 3 if sizes.network == "gated" else 2
+  more = (_count(sizes) - _count(base)) / (columns * sizes.width * sizes.layers)
+  inner = sizes.inner - round(more)
+  if inner < 1:
+    raise ValueError(
+        f"mixers: expected room for networks beside {sizes.mixers[0]}, got none"
+        f" in a width of {sizes.width}"
+    )
+  return change(inner=inner)
+
+
+def _count(sizes: Sizes) -> int:
+  return transformer.count(
+      jax.eval_shape(lambda: transformer.init(jax.random.key(0), sizes))
+  )
+
+
+def _losses(sizes: Sizes) -> Any:
+  """From parameters and a batch to nats of each token, `[B, T]`."""
+
+  @jax.jit
+  def losses(parameters: Any, batch: batches.Batch) -> jax.Array:
+    logits = transformer.forward(parameters, sizes, batch.tokens).logits
+    return optax.softmax_cross_entropy_with_integer_labels(
+        logits, batch.targets
+    )
+
+  return losses
+
+
+TARGET = runs.Target(Task(), sys.modules[__name__], batches, prepared)

@@ -1,0 +1,238 @@
+"""The loop: rounds of steps, each ended by a judgement and a checkpoint.
+
+A run is a folder: `metrics.jsonl` and `checkpoints/`. It goes on from its last
+whole checkpoint, and ends with the parameters, bit for bit, and the lines of a
+run that was never interrupted (but for seconds, which are those it took).
+"""
+
+from collections.abc import Callable
+import dataclasses
+import pathlib
+import time
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import optax
+
+from lalm import store
+from lalm.data.batches import Batch
+from lalm.training import checkpoint
+from lalm.training import step as step_lib
+
+
+class Stopped(Exception):
+  """A run was asked to stop, and has left a checkpoint to go on from."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+  """A run.
+
+  Attributes:
+    parameters: makes those of the first step.
+    loss: sum over a batch.
+    optimizer: as `optimizer.Optimizer.make` returns it.
+    batch: from a step to its batch.
+    judge: from parameters to metrics, among them "loss" in nats, by which the
+      best checkpoint is known.
+    steps: in all.
+    round: steps between two judgements.
+    every: steps between two lines of metrics.
+    parts: of a batch, as in `step.make`.
+  """
+
+  parameters: Callable[[], Any]
+  loss: step_lib.Loss
+  optimizer: optax.GradientTransformation
+  batch: Callable[[int], Batch]
+  judge: Callable[[Any], dict[str, float]]
+  steps: int
+  round: int
+  every: int = 10
+  parts: int = 1
+
+  def __post_init__(self) -> None:
+    for name in ("steps", "round", "every"):
+      if getattr(self, name) < 1:
+        raise ValueError(
+            f"{name}: expected 1 or more, got {getattr(self, name)}"
+        )
+
+
+class Progress(NamedTuple):
+  """How far a run is.
+
+  Attributes:
+    step: steps done.
+    steps: in all.
+    loss: of the last step, nats a token.
+    tokens_per_second: of the steps since the last report.
+    seconds_left: predicted.
+  """
+
+  step: int
+  steps: int
+  loss: float
+  tokens_per_second: float
+  seconds_left: float
+
+
+class Outcome(NamedTuple):
+  """What a run ends with: its state, all lines of metrics, and seconds."""
+
+  state: step_lib.State
+  metrics: list[dict[str, Any]]
+  seconds: float
+
+
+def run(
+    plan: Plan,
+    folder: pathlib.Path,
+    *,
+    progress: Callable[[Progress], None] = lambda _: None,
+    stop: Callable[[], bool] = lambda: False,
+    say: Callable[[str], None] = lambda _: None,
+) -> Outcome:
+  """Runs a plan in its folder, from where it is.
+
+  Args:
+    plan: the run.
+    folder: of this run alone.
+    progress: called with each line of metrics.
+    stop: asked after each line of metrics; if so, a checkpoint is left and
+      `Stopped` is raised.
+    say: is told what a user should know, in a line.
+
+  Raises:
+    Stopped: as asked.
+    CheckpointError: one cannot be written, or none can be read.
+  """
+  state = step_lib.start(plan.parameters(), plan.optimizer)
+  kept = checkpoint.Checkpoints(folder / "checkpoints", say)
+  try:
+    found = kept.latest(state)
+    seconds = 0.0
+    if found is not None:
+      state, seconds = found.state, found.notes["seconds"]
+    lines = _Lines(folder / "metrics.jsonl", int(state.step))
+    one = _Run(plan, kept, lines, progress, stop, seconds)
+    return one.go(state)
+  finally:
+    kept.close()
+
+
+class _Run:
+  """One process's part of a run."""
+
+  def __init__(
+      self,
+      plan: Plan,
+      kept: checkpoint.Checkpoints,
+      lines: "_Lines",
+      progress: Callable[[Progress], None],
+      stop: Callable[[], bool],
+      seconds: float,
+  ) -> None:
+    self._plan, self._kept, self._lines = plan, kept, lines
+    self._progress, self._stop = progress, stop
+    self._seconds = seconds  # of training, not of compiling or judging
+    self._step: Any = step_lib.make(plan.loss, plan.optimizer, plan.parts)
+
+  def go(self, state: step_lib.State) -> Outcome:
+    plan, done = self._plan, int(state.step)
+    if not done:
+      self._end_round(state, 0)
+    while done < plan.steps:
+      until = min(done + plan.every, _next(done, plan.round), plan.steps)
+      state = self._steps(state, done, until)
+      done = until
+      if done % plan.round == 0 or done == plan.steps:
+        self._end_round(state, done)
+      elif self._stop():
+        self._save(state, done, plan.judge(state.parameters))
+        raise Stopped(f"stopped at step {done} of {plan.steps}")
+    return Outcome(state, self._lines.all, self._seconds)
+
+  def _steps(
+      self, state: step_lib.State, done: int, until: int
+  ) -> step_lib.State:
+    """Some steps and their line."""
+    tokens, losses = 0, []
+    compiled = self._warm(state, done)
+    start = time.perf_counter()
+    for number in range(done, until):
+      batch = self._plan.batch(number)
+      tokens += batch.tokens.size
+      state, metrics = compiled(state, batch)
+      losses.append(metrics.loss)
+    jax.block_until_ready(state)
+    seconds = time.perf_counter() - start
+    self._seconds += seconds
+    line = {
+        "step": until,
+        "loss": float(np.mean(jax.device_get(losses))),
+        "gradient_norm": float(metrics.gradient_norm),
+        "skipped": int(metrics.skipped),
+        "tokens": tokens,
+        "seconds": self._seconds,
+    }
+    self._lines.add(line)
+    left = seconds / (until - done) * (self._plan.steps - until)
+    self._progress(
+        Progress(until, self._plan.steps, line["loss"], tokens / seconds, left)
+    )
+    return state
+
+  def _warm(self, state: step_lib.State, done: int) -> Any:
+    """The step, compiled before the clock starts."""
+    if not isinstance(self._step, jax.stages.Compiled):
+      batch = self._plan.batch(done)
+      self._step = self._step.lower(state, batch).compile()
+    return self._step
+
+  def _end_round(self, state: step_lib.State, done: int) -> None:
+    judged = self._plan.judge(state.parameters)
+    self._lines.add({"step": done, "seconds": self._seconds, "judged": judged})
+    self._save(state, done, judged)
+
+  def _save(
+      self, state: step_lib.State, done: int, judged: dict[str, float]
+  ) -> None:
+    notes = {"seconds": self._seconds}
+    self._kept.save(done, state, judged["loss"], notes)
+
+
+def _next(done: int, period: int) -> int:
+  return (done // period + 1) * period
+
+
+def lines(path: pathlib.Path, until: int) -> list[dict[str, Any]]:
+  """Returns a run's lines of metrics up to a step, each once.
+
+  Args:
+    path: of `metrics.jsonl`, which holds twice what was done twice, before and
+      after an interruption.
+    until: the last step wanted.
+  """
+  if not path.exists():
+    return []
+  latest = {
+      (line["step"], "judged" in line): line
+      for line in store.load(path).records
+      if line["step"] <= until
+  }
+  return [latest[place] for place in sorted(latest)]
+
+
+class _Lines:
+  """The lines of a run that goes on from a step."""
+
+  def __init__(self, path: pathlib.Path, done: int) -> None:
+    self._path = path
+    self.all = lines(path, done) if done else []
+
+  def add(self, line: dict[str, Any]) -> None:
+    """Adds a line, which is on the disk when this returns."""
+    self.all.append(line)
+    store.append(self._path, line)
