@@ -25,9 +25,7 @@ _FIELDS = {
         "budget",
     ),
     "sharpness": schema.Field(
-        schema.several(
-            schema.positive()._replace(expected="a number greater than 0")
-        ),
+        schema.several(schema.positive("a number")),
         (1.0,),
         "what logits are multiplied by, whose deviation is about 1",
         "sharpness",

@@ -70,7 +70,7 @@ def whole(low: int, high: int = LARGEST) -> Kind:
   return Kind(f"an integer from {low}{upper or ' up'}", read)
 
 
-def positive() -> Kind:
+def positive(of: str = "a number of seconds") -> Kind:
   """A finite number greater than zero."""
 
   def read(value: Any) -> float:
@@ -81,7 +81,7 @@ def positive() -> Kind:
       raise ValueError(value)
     return number
 
-  return Kind("a number of seconds greater than 0", read)
+  return Kind(f"{of} greater than 0", read)
 
 
 def choice(*words: str) -> Kind:

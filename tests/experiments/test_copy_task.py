@@ -1,0 +1,55 @@
+"""A small run of `copy_task` from its command line to its figure."""
+
+import json
+import pathlib
+
+import pytest
+
+from experiments import copy_task
+from lalm.launch import command
+
+_ROOT = pathlib.Path(__file__).resolve().parents[2]
+_SMALL = (
+    "--config.mechanisms=linear", "--config.lengths=16", "--config.batch=8",
+    "--config.heads=2", "--config.width=8", "--config.value_width=8",
+    "--config.layers=1", "--config.steps=20", "--config.rounds=2",
+    "--config.drop=10", "--config.rate=0.01", "--config.replicates=1",
+)  # fmt: skip
+
+
+def _run(tmp_path, *flags):
+  arguments = ["prog", f"--out={tmp_path}", *_SMALL, *flags]
+  return command.run(arguments, copy_task.EXPERIMENT)
+
+
+def test_a_small_run_ends_in_a_figure_and_is_not_run_again(tmp_path, capsys):
+  assert _run(tmp_path) == 0
+  (folder,) = tmp_path.iterdir()
+  (record,) = map(json.loads, (folder / "records.jsonl").open())
+  assert record["status"] == "ok" and record["calls"] == 20
+  assert [x[0] for x in record["curve"]] == list(range(1, 21))
+  assert [x["step"] for x in record["judged"]] == [0, 10, 20]
+  assert record["judged"][-1]["loss"] < record["judged"][0]["loss"]
+  assert 0 < record["utilisation"] < 1
+  assert "| linear | 0.01 |" in (folder / "table.md").read_text()
+  assert (folder / "figures" / "learning.svg").stat().st_size > 1000
+  assert (folder / ".cache" / ".gitignore").read_text() == "*\n"
+  assert _run(tmp_path) == 0
+  assert len((folder / "records.jsonl").read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "flag, words",
+    (
+        ("--config.mechanisms=linformer", "can be causal"),
+        ("--config.rate=0", "expected a number greater than 0"),
+        ("--config.causal=False", "expected True; got False"),
+    ),
+)
+def test_what_cannot_be_trained_is_refused_in_a_line(
+    tmp_path, capsys, flag, words
+):
+  assert _run(tmp_path, flag) == 2
+  errors = capsys.readouterr().err
+  assert errors.count("\n") == 1 and words in errors
+  assert not list(tmp_path.iterdir())

@@ -1,0 +1,104 @@
+"""Tables and the figure of training runs, from hand-made records."""
+
+import json
+
+from lalm.report import canvas
+from lalm.report import learning
+from lalm.report import learning_figure
+
+_POINT = {
+    "mechanism": "linear", "form": "training", "pass": "forward_backward",
+    "length": 128, "batch": 32, "heads": 4, "width": 32, "value_width": 32,
+    "dtype": "float32", "causal": True, "chunk": None, "corpus": "", "seed": 0,
+    "layers": 2, "steps": 300, "rounds": 3, "rate": 1e-3, "drop": 200,
+}  # fmt: skip
+
+
+def _record(replicate, losses, status="ok", experiment="copy_task", **point):
+  point = {**_POINT, **point}
+  seconds = [10.0 * (i + 1) for i in range(len(losses))]
+  steps = [100 * (i + 1) for i in range(len(losses))]
+  judged = [
+      {"step": a, "seconds": b, "loss": x, "accuracy": 1 - x / 2,
+       "bits_per_byte": x / 2}
+      for a, b, x in zip(steps, seconds, losses)
+  ]  # fmt: skip
+  return {
+      "key": json.dumps(point, sort_keys=True), "replicate": replicate,
+      "status": status, "reason": "why" if status != "ok" else "",
+      "point": point, "experiment": experiment, "machine": "m",
+      "started": "2026", "provenance": "measured", "versions": {"jax": "1"},
+      "seconds": [seconds[-1]], "calls": 300, "parameters": 12345,
+      "utilisation": 0.25, "judged": judged,
+      "curve": [list(x) for x in zip(steps, seconds, losses)],
+  }  # fmt: skip
+
+
+_RECORDS = [
+    _record(0, [2.0, 0.09, 0.01]),
+    _record(1, [2.0, 0.5, 0.02]),
+    _record(2, [2.0, 0.3, 0.03]),
+    _record(0, [2.0, 1.0, 0.08], mechanism="softmax"),
+    _record(1, [2.0, 1.0, 0.4], mechanism="softmax"),
+    _record(0, [2.0, 1.5, 1.2], mechanism="lsh"),
+    _record(0, [2.0], "crashed", mechanism="gla"),
+]
+
+
+def test_a_row_is_a_mixer_the_best_first():
+  text = learning.tables(_RECORDS, {"slug": "here"})
+  rows = [line for line in text.splitlines() if line.startswith("| ")][1:]
+  rows = [row for row in rows if not row.startswith("| ---")]
+  assert [row.split(" | ")[0] for row in rows] == [
+      "| linear", "| softmax", "| lsh",
+  ]  # fmt: skip
+  assert (
+      "| linear | 0.001 | 0.020 [0.010, 0.030] | 99 % | 300 [200, 300] |"
+      in (rows[0])
+  )
+  assert "| 0.240 (2 seeds) |" in rows[1] and "| 300 (1 of 2) |" in rows[1]
+  assert "| 1.200 (1 seed) |" in rows[2] and "| never |" in rows[2]
+  assert "| 100 ms | 25 % | 12,345 |" in rows[0]
+  assert "- gla, 0.001: crashed: why" in text
+  assert "2 layers, n=128, 300 steps" in text.splitlines()[0]
+
+
+def test_a_language_model_is_judged_in_bits():
+  records = [_record(0, [2.0, 1.0, 0.5], experiment="train_lm")]
+  text = learning.tables(records, {})
+  assert "| mixer | rate | bits a byte | nats a token |" in text
+  assert "| 0.250 (1 seed) | 0.500 (1 seed) |" in text
+
+
+def test_rates_are_runs_of_their_own():
+  records = [*_RECORDS[:3], _record(0, [2.0, 1.0, 0.9], rate=3e-3)]
+  assert [(x.rate, len(x.records)) for x in learning.learners(records)] == [
+      (1e-3, 3), (3e-3, 1),
+  ]  # fmt: skip
+
+
+def test_the_figure_has_a_line_a_mixer_by_steps_and_by_time():
+  found = learning.learners(_RECORDS)
+  with canvas.settings():
+    drawn = learning_figure.draw(found, "copy_task", "here")
+  by_steps, by_time = drawn.axes
+  labels = [line.get_label() for line in by_steps.get_lines()]
+  assert labels == ["linear", "softmax", "lsh"]
+  assert list(by_steps.get_lines()[0].get_xdata()) == [100, 200, 300]
+  assert list(by_time.get_lines()[0].get_xdata()) == [10, 20, 30]
+  assert list(by_steps.get_lines()[0].get_ydata()) == [2.0, 0.3, 0.02]
+  assert by_steps.get_yscale() == "log"
+
+
+def test_files_are_written_beside_the_records(tmp_path):
+  from lalm import store
+
+  for record in _RECORDS:
+    store.append(tmp_path / "records.jsonl", record)
+  (tmp_path / "environment.json").write_text('{"slug": "here"}')
+  learning.publish(tmp_path)
+  names = sorted(p.name for p in tmp_path.rglob("*.*") if p.is_file())
+  assert [n for n in names if n.startswith("learning")] == [
+      "learning.pdf", "learning.png", "learning.svg",
+  ]  # fmt: skip
+  assert "linear" in (tmp_path / "table.md").read_text()
