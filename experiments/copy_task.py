@@ -4,9 +4,10 @@
       [--out=DIR] [--worker=i/n] [--dry_run] [--help]
 
 A replicate is a seed. Two processes, each on a core of its own, are faster than
-one on both: --worker=0/2 and --worker=1/2 under `taskset -c`. What is stopped
-goes on from its last checkpoint. Writes DIR/<device>/: config.json,
-environment.json, records.jsonl, table.md, figures/learning.{svg,pdf,png}.
+one on both: --worker=0/2 and --worker=1/2 under `taskset -c` (a machine of one
+core, with a folder of its own). What is stopped goes on from its last
+checkpoint. Writes DIR/<device>/: config.json, environment.json, records.jsonl,
+table.md, figures/learning.{svg,pdf,png}.
 """
 
 import pathlib

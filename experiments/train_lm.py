@@ -4,9 +4,11 @@
       [--out=DIR] [--worker=i/n] [--dry_run] [--help]
 
 A replicate is a seed. Two processes, each on a core of its own, are faster than
-one on both: --worker=0/2 and --worker=1/2 under `taskset -c`. What is stopped
-goes on from its last checkpoint. Writes DIR/<device>/: config.json,
-environment.json, records.jsonl, table.md, figures/learning.{svg,pdf,png}.
+one on both: --worker=0/2 and --worker=1/2 under `taskset -c` (a machine of one
+core, with a folder of its own). What is stopped goes on from its last
+checkpoint. The corpus may be wordnet, where its package is. Writes
+DIR/<device>/: config.json, environment.json, records.jsonl, table.md,
+figures/learning.{svg,pdf,png}.
 """
 
 import pathlib
@@ -54,6 +56,7 @@ EXPERIMENT = command.Experiment(
     progress=progress.Line(),
     fields=FIELDS,
     fixed={"causal": True, "passes": ("forward_backward",)},
+    corpora=("", "wordnet"),
 )
 
 if __name__ == "__main__":

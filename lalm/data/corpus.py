@@ -42,7 +42,7 @@ def read(name: str) -> Corpus:
   if not held_out:  # a small file: its last tenth
     whole = "".join(pieces)
     cut = len(whole) - len(whole) // _HELD_OUT
-    cut = whole.rfind("\n", 0, cut) + 1 or cut
+    cut = whole.rfind("\n", len(whole) // 2, cut) + 1 or cut
     pieces, held_out = [whole[:cut]], [whole[cut:]]
   else:
     del pieces[_HELD_OUT - 1 :: _HELD_OUT]

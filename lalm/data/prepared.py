@@ -5,20 +5,23 @@ tokens and more), tokenizer.json and sizes.json. The digest is of the text and
 of the vocabulary, so another text is another folder. A folder appears whole.
 """
 
+import functools
 import hashlib
 import json
 import os
 import pathlib
 import shutil
 import tempfile
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from lalm.data import corpus as corpus_lib
 from lalm.data import tokens as tokens_lib
 
-_SCHEMA = 1
+_SCHEMA = 2
+_SIZES = "sizes.json"
+_FILES = ("train.npy", "held_out.npy", "tokenizer.json")
 
 
 class Prepared(NamedTuple):
@@ -54,9 +57,11 @@ def prepare(name: str, vocabulary: int, folder: pathlib.Path) -> Prepared:
   corpus = corpus_lib.read(name)
   own = _digest(corpus, vocabulary)
   place = folder / own
-  if not (place / "sizes.json").exists():
+  sizes = _sizes(place)
+  if sizes is None:
+    shutil.rmtree(place, ignore_errors=True)  # of a machine that went down
     _make(corpus, vocabulary, place)
-  sizes = json.loads((place / "sizes.json").read_text(encoding="utf-8"))
+    sizes = json.loads((place / _SIZES).read_text(encoding="utf-8"))
   merges = (place / "tokenizer.json").read_text(encoding="utf-8")
   return Prepared(
       np.load(place / "train.npy", mmap_mode="r"),
@@ -67,21 +72,50 @@ def prepare(name: str, vocabulary: int, folder: pathlib.Path) -> Prepared:
   )
 
 
-def digest(name: str, vocabulary: int) -> str:
-  """Returns the digest of a corpus as tokens, of which nothing is made.
+@functools.lru_cache(maxsize=4)  # a sweep asks for each of its points
+def digest(name: str, vocabulary: int, length: int) -> str:
+  """Returns the digest of a corpus as tokens, of which no file is made.
 
   Args:
     name: as in `prepare`.
     vocabulary: as in `prepare`.
+    length: of a context, which the corpus must be longer than.
 
   Raises:
-    ValueError: a corpus that cannot be read or is too short.
+    ValueError: a corpus that cannot be read or is too short, or a vocabulary.
   """
-  return _digest(corpus_lib.read(name), vocabulary)
+  corpus = corpus_lib.read(name)
+  tokenizer = tokens_lib.train(vocabulary, corpus.train)
+  for part, pieces in corpus._asdict().items():
+    found = 0
+    for piece in pieces:
+      if found <= length:
+        found += len(tokenizer.encode(piece))
+    if found <= length:
+      raise ValueError(
+          f"corpus: expected more than {length} tokens, the length of a"
+          f" context, in {part}, got {found}"
+      )
+  return _digest(corpus, vocabulary)
+
+
+def _sizes(place: pathlib.Path) -> dict[str, Any] | None:
+  """What a folder says of its files; None where they are not as it says."""
+  try:
+    sizes = json.loads((place / _SIZES).read_text(encoding="utf-8"))
+    whole = all(_hash(place / n) == h for n, h in sizes["files"].items())
+  except (OSError, ValueError, KeyError, AttributeError, TypeError):
+    return None
+  return sizes if whole and len(sizes["files"]) == len(_FILES) else None
+
+
+def _hash(path: pathlib.Path) -> str:
+  return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _digest(corpus: corpus_lib.Corpus, vocabulary: int) -> str:
-  hashed = hashlib.sha256(f"{_SCHEMA} {vocabulary}".encode())
+  made = f"{_SCHEMA} {vocabulary} {tokens_lib.version(vocabulary)}"
+  hashed = hashlib.sha256(made.encode())
   for part in corpus:
     hashed.update(f" {len(part)} ".encode())
     for piece in part:
@@ -98,7 +132,7 @@ def _make(
   made = pathlib.Path(tempfile.mkdtemp(prefix=".making-", dir=place.parent))
   try:
     kind = np.uint16 if vocabulary <= 2**16 else np.uint32
-    sizes = {}
+    sizes: dict[str, Any] = {}
     for part, pieces in corpus._asdict().items():
       each = [tokenizer.encode(piece) for piece in pieces]
       found = np.concatenate(each).astype(kind)
@@ -106,12 +140,13 @@ def _make(
       sizes[f"{part}_tokens"] = len(found)
       sizes[f"{part}_bytes"] = sum(len(piece.encode()) for piece in pieces)
     (made / "tokenizer.json").write_text(tokenizer.dumps(), encoding="utf-8")
-    (made / "sizes.json").write_text(json.dumps(sizes), encoding="utf-8")
+    sizes["files"] = {name: _hash(made / name) for name in _FILES}
+    (made / _SIZES).write_text(json.dumps(sizes), encoding="utf-8")
     made.chmod(0o755)
     try:
       os.rename(made, place)
     except OSError:
-      if not (place / "sizes.json").exists():  # else another made the same
+      if _sizes(place) is None:  # else another made the same
         raise
   finally:
     shutil.rmtree(made, ignore_errors=True)

@@ -77,6 +77,13 @@ def train(vocabulary: int, pieces: Iterable[str]) -> Tokenizer:
   return Tokenizer(vocabulary, merges)
 
 
+def version(vocabulary: int) -> str:
+  """Returns what tells tokenizers of a vocabulary apart: who makes them."""
+  if vocabulary == BYTES:
+    return "bytes"
+  return f"tokenizers {_library().__version__}"
+
+
 def loads(text: str) -> Tokenizer:
   """Returns the tokenizer that `Tokenizer.dumps` has written."""
   if not text:

@@ -47,6 +47,8 @@ class Plan(NamedTuple):
     repeats: how often a replicate calls it at least. With one there is nothing
       to sample: it costs what it takes from start to end.
     failure: (status, reason) where planning it has failed already.
+    resumable: whether a process that ends within it leaves what the next goes
+      on from, so that its end is no failure of the point.
   """
 
   point: Point
@@ -58,6 +60,7 @@ class Plan(NamedTuple):
   enough: float = math.inf
   repeats: int = CALLS
   failure: tuple[str, str] | None = None
+  resumable: bool = False
 
   @property
   def least(self) -> float:

@@ -45,6 +45,7 @@ class Experiment(NamedTuple):
       machines not at hand, where that is possible.
     fewest: forms at hand, with fewer of which a mechanism is left out unless
       forms are asked for: what compares them has nothing to say of it.
+    corpora: names of texts that are no paths.
   """
 
   name: str
@@ -58,6 +59,7 @@ class Experiment(NamedTuple):
   fixed: Mapping[str, Any] = types.MappingProxyType({})
   compiled: str = ""
   fewest: int = 1
+  corpora: Sequence[str] = ("", "normal")
 
   @property
   def all_fields(self) -> schema.Fields:
@@ -105,6 +107,7 @@ def _run(argv: Sequence[str], experiment: Experiment) -> int:
       config=str(experiment.config),
       out=str(pathlib.Path("runs") / experiment.name),
       fields=experiment.all_fields,
+      corpora=experiment.corpora,
   )
   settings = request.settings
   for name, value in experiment.fixed.items():
@@ -212,7 +215,7 @@ def _conclude(
   if (folder / "records.jsonl").exists():  # a share may be without points
     with ledger.exclusive(folder):
       experiment.finish(folder)
-  lines = sweep.failures.lines()
+  lines = [*sweep.failures.lines(), *sweep.interrupted]
   for line in lines:
     _say(experiment, line)
   return 1 if lines else 0

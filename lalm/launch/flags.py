@@ -49,6 +49,7 @@ def parse(
     config: str,
     out: str,
     fields: schema.Fields = schema.FIELDS,
+    corpora: Sequence[str] = ("", "normal"),
 ) -> Request:
   """Reads a command line.
 
@@ -57,6 +58,7 @@ def parse(
     config: the configuration file where `--config` is not given.
     out: the folder where `--out` is not given.
     fields: those of the configuration.
+    corpora: names of texts that are no paths.
 
   Raises:
     UsageError: anything about it is malformed.
@@ -64,7 +66,7 @@ def parse(
   own, rest = _own_flags(argv, config, out)
   settings = schema.settle(load(own.config), fields)
   settings = schema.settle(settings | _overrides(rest, fields), fields)
-  _check_corpus(settings["corpus"])
+  _check_corpus(settings["corpus"], corpora)
   if not own.out:
     raise UsageError("--out", "a folder", own.out)
   return Request(
@@ -226,10 +228,11 @@ def _fields(name: str, config: Any) -> dict[str, Any]:
   return dict(config)
 
 
-def _check_corpus(corpus: str) -> None:
-  if corpus in ("", "normal"):
+def _check_corpus(corpus: str, corpora: Sequence[str]) -> None:
+  if corpus in corpora:
     return
-  flag, expected = "--config.corpus", "normal, or a path that can be read"
+  named = ", ".join(filter(None, corpora))
+  flag, expected = "--config.corpus", f"{named}, or a path that can be read"
   if not os.path.exists(corpus) or not os.access(corpus, os.R_OK):
     raise UsageError(flag, expected, corpus)
   path = pathlib.Path(corpus)

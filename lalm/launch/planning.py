@@ -62,6 +62,7 @@ def plan(
             bytes=fields.get("bytes"),
             seconds=fields.get("seconds") or 0.0,
             repeats=fields.get("repeats") or CALLS,
+            resumable=bool(fields.get("resumable")),
         )
       plans[answer.position] = made
   return [plans[index] for index in order]

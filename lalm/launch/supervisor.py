@@ -34,6 +34,8 @@ _PATIENCE = 10  # times its predicted seconds the calls of a point may take
 # What tells where a point was measured; a failure tells it too.
 _WHERE = ("machine", "device", "versions", "provenance")
 _STATUSES = ("ok", *ledger.FAILED)
+# The end of a process, which says nothing of a point that can be gone on with.
+_INTERRUPTED = ("crashed", "out_of_memory", "timeout")
 
 
 class Progress(NamedTuple):
@@ -67,6 +69,7 @@ class Supervisor:
 
   Attributes:
     failures: what has failed, and what that rules out.
+    interrupted: a line for each point that the next command goes on with.
     point_budget: seconds for the calls of a point, as decided last.
   """
 
@@ -101,6 +104,7 @@ class Supervisor:
     self._shown: Progress | None = None
     self._kept: list[int] = []
     self.failures = Failures(self._plans, records)
+    self.interrupted: list[str] = []
     self.point_budget: float = settings["point_budget"]
 
   def decide(self, replicate: int) -> list[Decision]:
@@ -323,6 +327,10 @@ class Supervisor:
     """
     made = self._plans[index]
     fields = _checked(fields)
+    if made.resumable and fields["status"] in _INTERRUPTED:
+      reason = f"interrupted, {fields['status']}: {fields.get('reason', '')}"
+      fields = {"status": "skipped", "reason": reason}
+      self.interrupted.append(f"{grid.label(made.point)}: {reason}")
     ceilings = (ready or {}).get("ceilings")
     now = datetime.datetime.now(datetime.timezone.utc)
     started = now - datetime.timedelta(seconds=seconds)

@@ -88,12 +88,17 @@ def load(path: str | os.PathLike[str]) -> Model:
         f"{os.fspath(path)}: expected a model's sizes in the metadata, got"
         f" {', '.join(notes) or 'none'}"
     )
-  sizes = sizes_lib.of(json.loads(notes[_SIZES]))
+  try:
+    sizes = sizes_lib.of(json.loads(notes[_SIZES]))
+    card = json.loads(notes.get(_CARD, "{}"))
+  except (ValueError, TypeError, KeyError) as error:
+    raise ValueError(
+        f"{os.fspath(path)}: expected sizes that a model has, got {error}"
+    ) from error
   _check(path, arrays, sizes)
   parameters = traverse_util.unflatten_dict(
       {name: jnp.asarray(x) for name, x in arrays.items()}, sep="."
   )
-  card = json.loads(notes.get(_CARD, "{}"))
   return Model(parameters, sizes, card, notes.get(_TOKENIZER, ""))
 
 
@@ -105,13 +110,13 @@ def _check(
   """Raises ValueError unless a file has the parameters of its sizes."""
   like = jax.eval_shape(lambda: transformer.init(jax.random.key(0), sizes))
   wanted = {
-      name: x.shape
+      name: (x.shape, str(x.dtype))
       for name, x in traverse_util.flatten_dict(like, sep=".").items()
   }
-  found = {name: x.shape for name, x in arrays.items()}
+  found = {name: (x.shape, str(x.dtype)) for name, x in arrays.items()}
   for name in sorted(set(wanted) | set(found)):
     if wanted.get(name) != found.get(name):
       raise ValueError(
-          f"{os.fspath(path)}: expected {name} of shape"
+          f"{os.fspath(path)}: expected {name} of"
           f" {wanted.get(name, 'none')}, got {found.get(name, 'none')}"
       )

@@ -55,7 +55,11 @@ def generate(
   """
   shapes.check_positive("count", count)
   _check(choice)
-  length = getattr(prompt, "shape", (0, 0))[-1]
+  shape: tuple[int, ...] = getattr(prompt, "shape", ())
+  if len(shape) != 2 or 0 in shape:
+    got = shape or type(prompt)
+    raise ValueError(f"prompt: expected [B, T] with a token, got {got}")
+  length = shape[1]
   if length + count - 1 > sizes.capacity:
     raise ValueError(
         f"count: expected at most {sizes.capacity - length + 1}, for"
@@ -110,7 +114,9 @@ def draw(key: jax.Array, logits: jax.Array, choice: Choice) -> jax.Array:
   most = jnp.where(choice.top_k > 0, choice.top_k, logits.shape[-1])
   most = jnp.where(choice.temperature > 0, most, 1)
   rank = jnp.arange(logits.shape[-1])
-  kept = (rank < most) & ((before < choice.top_p) | (rank == 0))
+  # Sums of many probabilities may round to 1 before the last of them.
+  likely = (before < choice.top_p) | (rank == 0) | (choice.top_p >= 1)
+  kept = (rank < most) & likely
   place = jax.random.categorical(key, jnp.where(kept, ranked, -jnp.inf))
   return jnp.take_along_axis(order, place[:, None], axis=-1)[:, 0].astype(
       jnp.int32

@@ -6,6 +6,7 @@ from flax import linen as nn
 import jax
 import jax.numpy as jnp
 
+from lalm.attention import contract
 from lalm.models.sizes import Sizes
 
 _BASE = 10_000.0  # of rotary angles (2104.09864, section 3.2.2)
@@ -32,7 +33,12 @@ def dense(
   scale = 1.0 / (depth or 1)
   start = nn.initializers.variance_scaling(scale, "fan_in", "normal")
   return nn.Dense(
-      width, use_bias=False, dtype=sizes.compute, kernel_init=start, name=name
+      width,
+      use_bias=False,
+      dtype=sizes.compute,
+      precision=contract.precision(sizes.dtype),
+      kernel_init=start,
+      name=name,
   )
 
 
@@ -63,13 +69,17 @@ class Convolution(nn.Module):
 
   @nn.compact
   def __call__(
-      self, x: jax.Array, before: jax.Array | None = None
+      self,
+      x: jax.Array,
+      before: jax.Array | None = None,
+      segment_ids: jax.Array | None = None,
   ) -> tuple[jax.Array, jax.Array]:
     """Returns the mixed tokens, and the last ones for a later call.
 
     Args:
       x: `[B, T, W]`.
       before: `[B, taps - 1, W]`, tokens before x; zeros if None.
+      segment_ids: `[B, T]`; tokens of other documents are not mixed.
     """
     # It starts near the identity: a layer's own token, and little of others.
     start = nn.initializers.normal(self.taps**-0.5 / 2)
@@ -79,8 +89,37 @@ class Convolution(nn.Module):
       before = jnp.zeros((x.shape[0], self.taps - 1, x.shape[-1]), x.dtype)
     wide = jnp.concatenate([before.astype(x.dtype), x], axis=1)
     T = x.shape[1]
-    out = sum(wide[:, i : i + T] * w for i, w in enumerate(weights))
+    out = jnp.zeros_like(x)
+    for i, w in enumerate(weights):
+      tap = wide[:, i : i + T] * w
+      if segment_ids is not None:
+        seen = same_document(segment_ids, self.taps - 1 - i)
+        tap = jnp.where(seen[..., None], tap, 0)
+      out += tap
     return out, wide[:, T:]
+
+
+def same_document(segment_ids: jax.Array, back: int) -> jax.Array:
+  """Returns whether the token so far back is of a token's document, `[B, T]`.
+
+  Args:
+    segment_ids: integers `[B, T]`, non-decreasing.
+    back: how many tokens, from 0.
+  """
+  T = segment_ids.shape[1]
+  earlier = jnp.pad(segment_ids, ((0, 0), (back, 0)))[:, :T]
+  return (earlier == segment_ids) & (jnp.arange(T) >= back)
+
+
+def places(segment_ids: jax.Array) -> jax.Array:
+  """Returns the place of each token in its document, `[B, T]`.
+
+  Args:
+    segment_ids: integers `[B, T]`, non-decreasing.
+  """
+  here = jnp.arange(segment_ids.shape[1])
+  first = ~same_document(segment_ids, 1)
+  return here - jax.lax.cummax(jnp.where(first, here, 0), axis=1)
 
 
 class Turns(NamedTuple):
@@ -105,8 +144,9 @@ def turns(places: jax.Array, width: int) -> Turns:
 def turn(x: jax.Array, by: Turns) -> jax.Array:
   """Returns `[B, T, H, K]` with its halves as pairs turned by angles."""
   a, b = jnp.split(x, 2, axis=-1)
-  c, s = (y.astype(x.dtype) for y in by)
-  return jnp.concatenate([a * c - b * s, a * s + b * c], axis=-1)
+  c, s = by  # in float32: angles of far tokens are many
+  turned = jnp.concatenate([a * c - b * s, a * s + b * c], axis=-1)
+  return turned.astype(x.dtype)
 
 
 def embed(sizes: Sizes, count: int, name: str) -> Any:

@@ -28,6 +28,16 @@ class State(NamedTuple):
   convolution: jax.Array | None
 
 
+def steps(name: str) -> bool:
+  """Whether a mixer goes on token by token from a state.
+
+  Args:
+    name: as `sizes.mixer` reads it.
+  """
+  mechanism = sizes_lib.mixer(name).mechanism
+  return mechanism.start is not None and "step" in mechanism.forms
+
+
 def init(sizes: Sizes, name: str, batch: int) -> State:
   """Returns a layer's state before the first token.
 
@@ -35,7 +45,7 @@ def init(sizes: Sizes, name: str, batch: int) -> State:
     ValueError: its mechanism has no state.
   """
   mechanism = sizes_lib.mixer(name).mechanism
-  if mechanism.start is None or "step" not in mechanism.forms:
+  if not steps(name):
     raise ValueError(
         "mixers: expected mechanisms with a state, to go on token by token,"
         f" got {name!r}"
@@ -81,7 +91,7 @@ class Mixer(nn.Module):
     sizes = self.sizes
     mechanism, form = sizes_lib.mixer(self.named)
     before = None if state is None else state.convolution
-    q, k, v, after = self._qkv(mechanism, x, before)
+    q, k, v, after = self._qkv(mechanism, x, before, segment_ids)
     if turns is not None and ordered(mechanism):
       q, k = layers.turn(q, turns), layers.turn(k, turns)
     keywords: dict[str, Any] = gates.given(self, sizes, mechanism, x, k)
@@ -109,6 +119,7 @@ class Mixer(nn.Module):
       mechanism: catalogue.Mechanism,
       x: jax.Array,
       before: jax.Array | None,
+      segment_ids: jax.Array | None,
   ) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array | None]:
     """Queries, keys and values as the mechanism takes them."""
     sizes, r = self.sizes, mechanism.writes or 1
@@ -116,7 +127,7 @@ class Mixer(nn.Module):
     y = layers.dense(sizes, D * (1 + 2 * r), "qkv")(x)
     if sizes.convolution:
       convolve = layers.Convolution(sizes.convolution, name="convolution")
-      y, after = convolve(y, before)
+      y, after = convolve(y, before, segment_ids)
     q, k, v = jnp.split(y, [D, D + r * D], axis=-1)
     B, T, _ = x.shape
     heads = (sizes.heads, sizes.head_width)

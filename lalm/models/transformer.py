@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from lalm import shapes
+from lalm.attention import contract
 from lalm.models import layers
 from lalm.models import mixer
 from lalm.models.sizes import Sizes
@@ -54,6 +55,8 @@ class Transformer(nn.Module):
     x = embedding(tokens)
     first = jnp.zeros((), jnp.int32) if state is None else state.place
     places = first + jnp.arange(tokens.shape[1])[None]
+    if segment_ids is not None:
+      places = layers.places(segment_ids)
     if sizes.positions == "learned":
       x = x + layers.embed(sizes, sizes.capacity, "places")(places)
     turns = None
@@ -76,11 +79,20 @@ class Transformer(nn.Module):
     return Output(logits, State(first + tokens.shape[1], tuple(kept)))
 
   def _logits(self, embedding: nn.Embed, x: jax.Array) -> jax.Array:
+    # The sums are not rounded to the dtype of activations.
     if self.sizes.tied:
-      logits = embedding.attend(x)
+      table = embedding.embedding
     else:
-      logits = layers.dense(self.sizes, self.sizes.vocabulary, "head")(x)
-    return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
+      start = nn.initializers.lecun_normal(in_axis=1, out_axis=0)
+      shape = (self.sizes.vocabulary, self.sizes.width)
+      table = self.param("head", start, shape)
+    return jnp.einsum(
+        "btd,vd->btv",
+        x,
+        table.astype(x.dtype),
+        precision=contract.precision(self.sizes.dtype),
+        preferred_element_type=contract.accumulator(x.dtype),
+    )
 
 
 def init(key: jax.Array, sizes: Sizes) -> dict[str, Any]:
@@ -131,9 +143,12 @@ def forward(
     segment_ids: integers `[B, T]`, non-decreasing: packed documents.
 
   Raises:
-    ValueError: tokens of another rank or dtype, or more than the capacity.
+    ValueError: tokens of another rank or dtype, or more than the capacity, or
+      packed documents with a state.
   """
   _check_tokens(tokens, sizes)
+  if state is not None and segment_ids is not None:
+    raise ValueError("segment_ids: expected none with a state, got some")
   found: Any = Transformer(sizes).apply(
       {"params": parameters}, tokens, state, segment_ids
   )

@@ -1,5 +1,6 @@
 """Tables of training runs: what was reached, when, and at which cost."""
 
+import math
 import pathlib
 import statistics
 from typing import Any, Iterable, Mapping, NamedTuple, Sequence
@@ -31,13 +32,16 @@ class Learner(NamedTuple):
   remark: str = ""
 
   def each(self, name: str) -> tuple[float, ...]:
-    """Returns the last judgement of each seed."""
-    return tuple(record["judged"][-1][name] for record in self.records)
+    """Returns the last judgement of each seed, infinite if it diverged."""
+    each = (record["judged"][-1][name] for record in self.records)
+    return tuple(math.inf if x is None else x for x in each)
 
   def passed(self) -> list[int | None]:
     """Returns the step at which each seed's loss is below `PASSED`."""
     return [
-        next((step for step, _, loss in r["curve"] if loss < PASSED), None)
+        next(
+            (s for s, _, x in r["curve"] if x is not None and x < PASSED), None
+        )
         for r in self.records
     ]
 

@@ -1,5 +1,6 @@
 """The figure of training runs: loss by steps and by seconds."""
 
+import math
 import statistics
 from typing import Any, Mapping, Sequence
 
@@ -111,5 +112,7 @@ def _points(
 ) -> list[tuple[float, float, float]]:
   """(step, seconds, value) along a run."""
   if name == "loss":
-    return [(step, seconds, x) for step, seconds, x in record["curve"]]
-  return [(x["step"], x["seconds"], x[name]) for x in record["judged"]]
+    found = record["curve"]
+  else:
+    found = [(x["step"], x["seconds"], x[name]) for x in record["judged"]]
+  return [(step, t, math.nan if x is None else x) for step, t, x in found]

@@ -17,7 +17,6 @@ import numpy as np
 from orbax import checkpoint as ocp
 
 _LAST = 2  # the newest ones that stay; of one that is damaged, the other is
-_POLICIES = ocp.checkpoint_managers
 
 
 class CheckpointError(OSError):
@@ -45,20 +44,15 @@ class Checkpoints:
   ) -> None:
     self._folder = folder.resolve()
     self._say = say
-    best = _POLICIES.BestN(get_metric_fn=_loss, reverse=True, n=1)
-    keep = _POLICIES.AnyPreservationPolicy([_POLICIES.LatestN(n=_LAST), best])
     options = ocp.CheckpointManagerOptions(
-        preservation_policy=keep,
-        best_fn=_loss,  # else a manager opened anew would not read losses
-        best_mode="min",
-        enable_async_checkpointing=False,
-        cleanup_tmp_directories=True,
+        enable_async_checkpointing=False, cleanup_tmp_directories=True
     )
     self._manager = _guarded(
         self._folder,
         "open",
         lambda: ocp.CheckpointManager(self._folder, options=options),
     )
+    self._losses = {step: self._loss(step) for step in self.steps()}
 
   def steps(self) -> list[int]:
     """Returns the steps that have a checkpoint, in order."""
@@ -78,19 +72,24 @@ class Checkpoints:
     Raises:
       CheckpointError: it cannot be written; those before are as they were.
     """
-    beside = {"digest": digest(state), "notes": notes}
+    # What is no number is not the best one.
+    loss = loss if math.isfinite(loss) else math.inf
+    beside = {"digest": digest(state), "loss": loss, "notes": notes}
     items = ocp.args.Composite(
         state=ocp.args.StandardSave(state), beside=ocp.args.JsonSave(beside)
     )
     if step in self._manager.all_steps():
       return
-    # What is no number is not the best one.
-    metrics = {"loss": loss if math.isfinite(loss) else math.inf}
     _guarded(
         self._folder,
         f"write step {step}",
-        lambda: self._manager.save(step, args=items, metrics=metrics),
+        lambda: self._manager.save(step, args=items),
     )
+    self._losses[step] = loss
+    kept = {self._best(), *self.steps()[-_LAST:]}
+    for old in self.steps():
+      if old not in kept:
+        self._forget(old)
 
   def latest(self, like: Any) -> Restored | None:
     """Returns the newest checkpoint that is whole, None if there is none.
@@ -109,7 +108,7 @@ class Checkpoints:
         self._say(f"{error}; not used")
         continue
       for later in found[found.index(step) + 1 :]:
-        self._manager.delete(later)  # else it would keep its place from a new
+        self._forget(later)  # else it would keep its place from a new one
       return restored
     if found:
       raise CheckpointError(
@@ -124,7 +123,7 @@ class Checkpoints:
     Raises:
       CheckpointError: it is damaged.
     """
-    step = self._manager.best_step()
+    step = self._best()
     return None if step is None else self.read(step, like)
 
   def read(self, step: int, like: Any) -> Restored:
@@ -151,13 +150,26 @@ class Checkpoints:
       )
     return Restored(step, found["state"], found["beside"]["notes"])
 
+  def _best(self) -> int | None:
+    """The step of the least loss, the first of several."""
+    known = self._losses
+    return min(known, key=lambda step: (known[step], step), default=None)
+
+  def _loss(self, step: int) -> float:
+    """The loss written beside a state; of one that cannot be read, the most."""
+    items = ocp.args.Composite(beside=ocp.args.JsonRestore())
+    try:
+      return float(self._manager.restore(step, args=items)["beside"]["loss"])
+    except Exception:  # it is damaged in whatever way: `read` will say how
+      return math.inf
+
+  def _forget(self, step: int) -> None:
+    _guarded(self._folder, f"delete {step}", lambda: self._manager.delete(step))
+    self._losses.pop(step, None)
+
   def close(self) -> None:
     """Ends the work of the manager."""
     self._manager.close()
-
-
-def _loss(metrics: dict[str, float]) -> float:
-  return metrics["loss"]
 
 
 def digest(state: Any) -> str:

@@ -50,7 +50,7 @@ class Task:
 
   def digest(self, point: runs.Point) -> str:
     """Nothing: words are drawn."""
-    del point
+    batches.copies(1, point["length"], SYMBOLS, seed=0, step=0)  # if they can
     return ""
 
   def data(

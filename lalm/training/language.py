@@ -13,9 +13,11 @@ import numpy as np
 import optax
 
 from lalm.data import batches
+from lalm.data import corpus
 from lalm.data import prepared
+from lalm.data import tokens
 from lalm.models import generate
-from lalm.models import sizes as sizes_lib
+from lalm.models import mixer
 from lalm.models import transformer
 from lalm.models.sizes import Sizes
 from lalm.training import mixers
@@ -55,21 +57,23 @@ class Task:
 
   def digest(self, point: runs.Point) -> str:
     """Of the text and its tokens."""
-    return prepared.digest(point["corpus"], point["vocabulary"])
+    return prepared.digest(
+        point["corpus"], point["vocabulary"], point["length"]
+    )
 
   def data(
       self, point: runs.Point, seed: int, folder: pathlib.Path
   ) -> runs.Data:
     """Stretches of the text, and others of what is held out."""
     text = self._text(point, folder)
-    held_out = batches.consecutive(text.held_out, _JUDGED, point["length"])
+    held_out = _held_out(text, point)
     batch = functools.partial(
         batches.windows, text.train, point["batch"], point["length"], seed=seed
     )
     losses = _losses(self.sizes(point))
 
     def judge(parameters: Any) -> dict[str, float]:
-      loss = float(np.mean(losses(parameters, held_out)))
+      loss = float(np.mean([losses(parameters, part) for part in held_out]))
       return {"loss": loss, "bits_per_byte": bits(loss, text.bytes_per_token)}
 
     return runs.Data(lambda number: batch(step=number), judge)
@@ -79,8 +83,9 @@ class Task:
   ) -> dict[str, Any]:
     """Bits a byte at each position of the context, and a text it makes."""
     text, sizes = self._text(point, folder.parents[1]), self.sizes(point)
-    held_out = batches.consecutive(text.held_out, _JUDGED, point["length"])
-    by_place = np.mean(_losses(sizes)(parameters, held_out), axis=0)
+    losses = _losses(sizes)
+    each = [losses(parameters, part) for part in _held_out(text, point)]
+    by_place = np.mean(np.concatenate(each), axis=0)
     bins = np.array_split(by_place, min(_BINS, len(by_place)))
     return {
         "by_position": [
@@ -98,18 +103,28 @@ class Task:
       self, sizes: Sizes, parameters: Any, text: prepared.Prepared
   ) -> str:
     """What comes after the first tokens held out; "" where no token follows."""
-    if any(
-        sizes_lib.mixer(name).mechanism.start is None for name in sizes.mixers
-    ):
+    if not all(map(mixer.steps, sizes.mixers)):
       return ""
-    length = min(16, sizes.capacity // 2)
+    length = max(1, min(16, sizes.capacity // 2))
     prompt = jnp.asarray(text.held_out[None, :length], jnp.int32)
-    count = min(_SAMPLE, sizes.capacity - length)
+    count = min(_SAMPLE, sizes.capacity - length + 1)
     choice = generate.Choice(temperature=0.8, top_p=0.95)
     made = generate.generate(
         parameters, sizes, prompt, count, jax.random.key(0), choice
     )
     return text.tokenizer.decode([*prompt[0].tolist(), *made[0].tolist()])
+
+
+def _held_out(
+    text: prepared.Prepared, point: runs.Point
+) -> list[batches.Batch]:
+  """Stretches of what is held out, as many at once as are trained on."""
+  size = min(point["batch"], _JUDGED)
+  whole = batches.consecutive(text.held_out, _JUDGED, point["length"])
+  size = min(size, len(whole.tokens))
+  parts = len(whole.tokens) // size
+  cut = lambda x, i: x[i * size : (i + 1) * size]
+  return [batches.Batch(*(cut(x, i) for x in whole)) for i in range(parts)]
 
 
 def bits(loss: float, bytes_per_token: float) -> float:
@@ -161,4 +176,5 @@ def _losses(sizes: Sizes) -> Any:
   return losses
 
 
-TARGET = runs.Target(Task(), sys.modules[__name__], batches, prepared)
+_CODE = (batches, corpus, prepared, tokens, generate)
+TARGET = runs.Target(Task(), sys.modules[__name__], *_CODE)

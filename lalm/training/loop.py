@@ -5,8 +5,11 @@ whole checkpoint, and ends with the parameters, bit for bit, and the lines of a
 run that was never interrupted (but for seconds, which are those it took).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+import contextlib
 import dataclasses
+import fcntl
+import os
 import pathlib
 import time
 from typing import Any, NamedTuple
@@ -19,6 +22,10 @@ from lalm import store
 from lalm.data.batches import Batch
 from lalm.training import checkpoint
 from lalm.training import step as step_lib
+
+
+class Busy(OSError):
+  """Another process is at a run; one line with its folder."""
 
 
 class Stopped(Exception):
@@ -105,12 +112,15 @@ def run(
     say: is told what a user should know, in a line.
 
   Raises:
+    Busy: another process is at this run.
     Stopped: as asked.
     CheckpointError: one cannot be written, or none can be read.
   """
   state = step_lib.start(plan.parameters(), plan.optimizer)
-  kept = checkpoint.Checkpoints(folder / "checkpoints", say)
-  try:
+  with contextlib.ExitStack() as held:
+    held.enter_context(_alone(folder))
+    kept = checkpoint.Checkpoints(folder / "checkpoints", say)
+    held.callback(kept.close)
     found = kept.latest(state)
     seconds = 0.0
     if found is not None:
@@ -118,8 +128,21 @@ def run(
     lines = _Lines(folder / "metrics.jsonl", int(state.step))
     one = _Run(plan, kept, lines, progress, stop, seconds)
     return one.go(state)
+
+
+@contextlib.contextmanager
+def _alone(folder: pathlib.Path) -> Iterator[None]:
+  """Keeps other processes from a run, until this one ends in any way."""
+  folder.mkdir(parents=True, exist_ok=True)
+  descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+  try:
+    try:
+      fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+      raise Busy(f"{folder}: another process is at this run") from error
+    yield
   finally:
-    kept.close()
+    os.close(descriptor)
 
 
 class _Run:
@@ -149,8 +172,9 @@ class _Run:
       done = until
       if done % plan.round == 0 or done == plan.steps:
         self._end_round(state, done)
-      elif self._stop():
-        self._save(state, done, plan.judge(state.parameters))
+      if done < plan.steps and self._stop():
+        if done % plan.round:
+          self._save(state, done, plan.judge(state.parameters))
         raise Stopped(f"stopped at step {done} of {plan.steps}")
     return Outcome(state, self._lines.all, self._seconds)
 

@@ -15,9 +15,16 @@ def layers(name: str, count: int) -> tuple[str, ...]:
   Args:
     name: as `get` takes it.
     count: L.
+
+  Raises:
+    ValueError: a hybrid of so few that none is of softmax.
   """
   if name != HYBRID:
     return (name,) * count
+  if count < _PERIOD:
+    raise ValueError(
+        f"layers: expected {_PERIOD} or more of a hybrid, got {count}"
+    )
   return tuple(
       "softmax" if layer % _PERIOD == 0 else "linear"
       for layer in range(1, count + 1)

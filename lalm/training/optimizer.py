@@ -51,6 +51,16 @@ class Optimizer:
         )
     if not 0 < self.rate < float("inf"):
       raise ValueError(f"rate: expected above 0, got {self.rate}")
+    for field in ("clip", "decay"):
+      if not 0 <= getattr(self, field) < float("inf"):
+        raise ValueError(
+            f"{field}: expected 0 or more, got {getattr(self, field)}"
+        )
+    for field in ("momentum", "second"):
+      if not 0 <= getattr(self, field) < 1:
+        raise ValueError(
+            f"{field}: expected 0 or more, below 1, got {getattr(self, field)}"
+        )
     if self.steps < 1 or not 0 <= self.warmup < self.steps:
       raise ValueError(
           f"warmup: expected 0 to {self.steps - 1}, got {self.warmup}"

@@ -31,6 +31,7 @@ Settings = Mapping[str, Any]
 _BACKWARD = 3  # times the forward products in a step, by custom
 _REACHED = 0.35  # of the rate of products, to plan with
 _LINES = 100  # of a run's curve
+_DTYPES = ("float32", "bfloat16")
 _KEY = jax.eval_shape(lambda: jax.random.key(0))
 
 
@@ -56,7 +57,10 @@ class Task(Protocol):
     """How it learns."""
 
   def digest(self, point: Point) -> str:
-    """Of what it learns from, beside the point; nothing is written."""
+    """Of what it learns from, beside the point; nothing is written.
+
+    Raises ValueError where nothing can be learnt at this point.
+    """
 
   def data(self, point: Point, seed: int, folder: pathlib.Path) -> Data:
     """What from; the folder is for what is made once."""
@@ -81,8 +85,9 @@ class Target:
     self._rate = functools.cache(ceilings.products)
 
   def surroundings(self) -> dict[str, Any]:
-    """Where it trains."""
-    return kernel.TARGET.surroundings()
+    """Where it trains; peaks of memory are not read."""
+    found = kernel.TARGET.surroundings()
+    return {name: x for name, x in found.items() if name != "memory_method"}
 
   def environment(self) -> dict[str, Any]:
     """What a worker says of itself before its first run."""
@@ -90,6 +95,7 @@ class Target:
 
   def plan(self, point: Point, settings: Settings) -> dict[str, Any]:
     """Key, and predicted bytes and seconds of a run."""
+    _check(point)
     del settings  # what a run is does not depend on where it is kept
     sizes, run = self._task.sizes(point), self._run(point)
     state, batch = self._shapes(point)
@@ -105,6 +111,7 @@ class Target:
         "bytes": 2 * held,
         "seconds": point["steps"] * _BACKWARD * products / rate,
         "repeats": 1,
+        "resumable": True,
     }
 
   def measure(
@@ -127,13 +134,14 @@ class Target:
         every=max(1, point["steps"] // _LINES),
     )
     folder = kept / "runs" / f"{key}-{replicate}"
-    outcome = loop.run(plan, folder, progress=_tell, say=_say)
+    try:
+      outcome = loop.run(plan, folder, progress=_tell, say=_say)
+    except loop.Busy as error:
+      return {"status": "skipped", "reason": str(error)}
     parameters = outcome.state.parameters
     record = kernel.identity(point, replicate, key)
     record |= self._figures(point, sizes, plan, outcome)
-    if record["status"] == "ok":
-      record |= self._task.ended(point, parameters, folder)
-    return record
+    return record | self._task.ended(point, parameters, folder)
 
   def _run(self, point: Point) -> Any:
     sizes = self._task.sizes(point)
@@ -158,13 +166,12 @@ class Target:
     """The fields of a record that tell how a run went."""
     lines = [x for x in outcome.metrics if "judged" not in x]
     judged = [x for x in outcome.metrics if "judged" in x]
-    last = judged[-1]["judged"]["loss"]
-    finite = math.isfinite(last)
     products = _BACKWARD * _products(sizes, plan.batch(0))
     rate = self._rate(sizes.dtype)
     return {
-        "status": "ok" if finite else "not_finite",
-        "reason": "" if finite else f"a loss of {last} in the end",
+        "status": "ok",  # another seed may end otherwise
+        "reason": "",
+        "diverged": not math.isfinite(judged[-1]["judged"]["loss"]),
         "seconds": [outcome.seconds],
         "calls": point["steps"],
         "ceilings": {"products_per_second": rate},
@@ -179,6 +186,20 @@ class Target:
             for x in judged
         ],
     }
+
+
+def _check(point: Point) -> None:
+  """Raises ValueError where a point is of no model that is trained here."""
+  if point["dtype"] not in _DTYPES:
+    raise ValueError(
+        f"dtype: expected one of {', '.join(_DTYPES)} to train with, got"
+        f" {point['dtype']}"
+    )
+  if point["value_width"] != point["width"]:
+    raise ValueError(
+        f"value_width: expected the width, {point['width']}, got"
+        f" {point['value_width']}"
+    )
 
 
 def _drawn(sizes: Sizes) -> Any:

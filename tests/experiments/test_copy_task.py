@@ -7,6 +7,9 @@ import pytest
 
 from experiments import copy_task
 from lalm.launch import command
+from lalm.launch import peaks
+from lalm.measure import kernel
+from lalm.training import copying
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _SMALL = (
@@ -36,6 +39,30 @@ def test_a_small_run_ends_in_a_figure_and_is_not_run_again(tmp_path, capsys):
   assert (folder / ".cache" / ".gitignore").read_text() == "*\n"
   assert _run(tmp_path) == 0
   assert len((folder / "records.jsonl").read_text().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "flag, words",
+    (
+        ("--config.lengths=3", "expected 4 or more for 0 w 0 w"),
+        ("--config.dtype=float64", "expected one of float32, bfloat16"),
+        ("--config.value_width=4", "expected the width, 8, got 4"),
+        ("--config.mechanisms=hybrid", "4 or more of a hybrid"),
+    ),
+)
+def test_what_no_model_is_made_of_is_refused_before_it_is_trained(
+    tmp_path, capsys, flag, words
+):
+  assert _run(tmp_path, flag) == 1
+  errors = capsys.readouterr().err
+  assert "refused" in errors and words in errors, errors
+
+
+def test_on_an_accelerator_no_peaks_are_read(monkeypatch):
+  told = {"memory_method": "peak_bytes_in_use", "slug": "gpu"}
+  monkeypatch.setattr(kernel.TARGET, "surroundings", lambda: told)
+  assert not peaks.needed(copying.TARGET.surroundings())
+  assert copying.TARGET.surroundings()["slug"] == "gpu"
 
 
 @pytest.mark.parametrize(

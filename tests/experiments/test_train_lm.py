@@ -49,6 +49,18 @@ def test_a_small_run_ends_in_bits_a_byte_and_a_text(tmp_path, corpus):
   assert (folder / "figures" / "learning.svg").stat().st_size > 1000
 
 
+@pytest.mark.parametrize("name, status", (("wordnet", 0), ("normal", 2)))
+def test_wordnet_is_a_corpus_and_noise_is_not(tmp_path, capsys, name, status):
+  """Without its package a plan of it is refused, and the command goes on."""
+  flags = ("--dry_run", f"--config.corpus={name}")
+  assert _run(tmp_path, *flags) == status
+  said = capsys.readouterr()
+  if status:
+    assert "--config.corpus: expected wordnet, or a path" in said.err
+  else:
+    assert "1 points" in said.out
+
+
 @pytest.mark.parametrize("size", (0, 30))
 def test_a_text_that_is_too_short_is_refused(tmp_path, capsys, size):
   path = tmp_path / "short.txt"
@@ -63,6 +75,8 @@ def test_a_hybrid_has_a_layer_of_softmax_after_three():
       *("linear", "linear", "linear", "softmax", "linear"),
   )
   assert mixers.layers("gla", 2) == ("gla", "gla")
+  with pytest.raises(ValueError, match="4 or more of a hybrid, got 3"):
+    mixers.layers("hybrid", 3)
   assert mixers.get("hybrid").name == "hybrid"
   assert "linformer" not in mixers.names() and "hybrid" in mixers.names()
 

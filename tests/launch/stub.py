@@ -133,6 +133,7 @@ class _Target:
         "bytes": 1 << 60 if name == "huge" and bad else 1 << 20,
         "seconds": 1e6 if name == "slow" and bad else 1e-4,
         "operations": {"products": 1},
+        "resumable": bool(os.environ.get("STUB_RESUMABLE")),
     }
 
   def measure(self, point, replicate, settings):

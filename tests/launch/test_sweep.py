@@ -54,6 +54,23 @@ def test_what_has_nothing_beside_it_is_left_out_of_a_comparison(
   assert len(records()) == 2
 
 
+def test_a_point_that_goes_on_is_tried_again_after_its_process_has_ended(
+    sweep, records, monkeypatch
+):
+  monkeypatch.setenv("STUB_RESUMABLE", "1")
+  given = ["--config.mechanisms=killed", "--config.replicates=2"]
+  given += [f"--config.lengths={_LENGTHS[-1]}"]
+  for times in (1, 2):
+    outcome = sweep(*given)
+    assert outcome.status == 1
+    assert "interrupted, " in outcome.errors and "SIGKILL" in outcome.errors
+    # Each of the two replicates, whatever became of the other.
+    assert [r["status"] for r in records()] == ["skipped"] * 2
+    assert len(outcome.errors.splitlines()) == 2, (times, outcome.errors)
+  monkeypatch.setenv("STUB_RESUMABLE", "")
+  assert "interrupted" not in sweep(*given).errors
+
+
 def test_a_comparison_of_nothing_ends_well(sweep, monkeypatch):
   several = stub_sweep.EXPERIMENT._replace(fewest=2)
   monkeypatch.setattr(stub_sweep, "EXPERIMENT", several)

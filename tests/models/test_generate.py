@@ -87,6 +87,22 @@ def test_the_key_decides(tokens):
   assert (draw(1)[:, 0] != draw(1)[:, 1]).any()
 
 
+def test_the_least_likely_of_many_tokens_may_be_drawn():
+  """Sums of many probabilities round to 1 before the last of them."""
+  count = 200_000
+  numbers = generate.Choice(*(jnp.float32(x) for x in generate.Choice()))
+  ranked = jnp.broadcast_to(-1e-6 * jnp.arange(count), (64, count))
+  found = generate.draw(jax.random.key(0), ranked, numbers)
+  assert int(found.max()) > 0.9 * count
+
+
+@pytest.mark.parametrize("prompt", ([[1, 2]], jnp.zeros((1, 0), jnp.int32)))
+def test_a_prompt_of_no_tokens_is_refused(prompt):
+  model, parameters = _model()
+  with pytest.raises(ValueError, match="prompt: expected"):
+    generate.generate(parameters, model, prompt, 2, jax.random.key(0))
+
+
 @pytest.mark.parametrize(
     "count, choice, message",
     (

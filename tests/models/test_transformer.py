@@ -112,8 +112,9 @@ def test_an_encoder_sees_later_tokens(tokens):
   assert np.all(np.abs(a - b)[:, 0].max(axis=-1) > 1e-6)
 
 
-def test_packed_documents_do_not_see_each_other(tokens):
-  model = small.sizes("linear", "softmax", positions="none")
+@pytest.mark.parametrize("positions", ("rotary", "learned"))
+def test_packed_documents_are_those_alone(positions, tokens):
+  model = small.sizes("linear", "softmax", positions=positions, convolution=3)
   parameters = small.parameters(model)
   ids = jnp.asarray([[0] * 5 + [1] * 7] * 2)
   packed = transformer.forward(parameters, model, tokens, segment_ids=ids)
@@ -282,6 +283,18 @@ def test_without_a_state_no_token_follows(name):
   model = small.sizes(name, causal=name == "lsh")
   with pytest.raises(ValueError, match="expected"):
     transformer.start(model)
+
+
+def test_packed_documents_have_no_state(tokens):
+  model = small.sizes("softmax")
+  with pytest.raises(ValueError, match="segment_ids: expected none"):
+    transformer.forward(
+        small.parameters(model),
+        model,
+        tokens,
+        state=transformer.start(model, 2),
+        segment_ids=jnp.zeros_like(tokens),
+    )
 
 
 def test_a_step_is_of_one_token(tokens):

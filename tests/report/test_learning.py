@@ -19,8 +19,8 @@ def _record(replicate, losses, status="ok", experiment="copy_task", **point):
   seconds = [10.0 * (i + 1) for i in range(len(losses))]
   steps = [100 * (i + 1) for i in range(len(losses))]
   judged = [
-      {"step": a, "seconds": b, "loss": x, "accuracy": 1 - x / 2,
-       "bits_per_byte": x / 2}
+      {"step": a, "seconds": b, "loss": x, "accuracy": 1 - (x or 0) / 2,
+       "bits_per_byte": x and x / 2}
       for a, b, x in zip(steps, seconds, losses)
   ]  # fmt: skip
   return {
@@ -68,6 +68,16 @@ def test_a_language_model_is_judged_in_bits():
   text = learning.tables(records, {})
   assert "| mixer | rate | bits a byte | nats a token |" in text
   assert "| 0.250 (1 seed) | 0.500 (1 seed) |" in text
+
+
+def test_a_run_that_diverged_is_told_and_drawn():
+  records = [_record(0, [2.0, None, None]), _record(0, [2.0, 1.0, 0.5], rate=1)]
+  for record in records:
+    record["judged"][-1]["accuracy"] = 0.5
+  found = learning.learners(records)
+  assert [one.rate for one in found] == [1, 1e-3]
+  assert "| inf (1 seed) | 50 % | never |" in learning.tables(records, {})
+  assert learning_figure.render(found, "copy_task", "here")["svg"]
 
 
 def test_rates_are_runs_of_their_own():

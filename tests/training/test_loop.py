@@ -1,5 +1,6 @@
 """A run that is interrupted ends as one that is not, bit for bit."""
 
+import fcntl
 import functools
 import os
 import pathlib
@@ -133,14 +134,36 @@ def _stopped_twice(folder):
 
 
 def test_of_a_damaged_checkpoint_the_one_before_is_used(undisturbed, tmp_path):
-  *_, (_, before), (last, newest) = _stopped_twice(tmp_path)
+  *_, (last, newest) = _stopped_twice(tmp_path)
   _damage(newest)
   told = []
   found = loop.run(small.plan(), tmp_path, say=told.append)
   _same(found.state, undisturbed[1].state)
   assert len(told) == 1 and f"step {last}" in told[0]
   assert "not used" in told[0] and "\n" not in told[0]
-  assert before.exists() or found
+
+
+@pytest.mark.slow
+def test_whatever_file_is_damaged_a_run_goes_on(undisturbed, tmp_path):
+  for number in range(100):
+    folder = tmp_path / str(number)
+    *_, (_, newest) = _stopped_twice(folder)
+    files = sorted(p for p in newest.rglob("*") if p.is_file())
+    if number >= len(files):
+      assert number > 5
+      return
+    files[number].write_bytes(b"")
+    found = loop.run(small.plan(), folder)
+    _same(found.state, undisturbed[1].state)
+
+
+def test_a_run_is_of_one_process_at_a_time(tmp_path):
+  descriptor = os.open(tmp_path, os.O_RDONLY)
+  fcntl.flock(descriptor, fcntl.LOCK_EX)
+  with pytest.raises(loop.Busy, match="another process is at this run"):
+    loop.run(small.plan(), tmp_path)
+  os.close(descriptor)
+  assert loop.run(small.plan(), tmp_path)
 
 
 def test_if_all_are_damaged_it_says_so(tmp_path):

@@ -157,6 +157,8 @@ def test_every_optimiser_goes_downhill(name):
         (dict(name="sgd"), "name: expected one of adamw, radam"),
         (dict(schedule="step"), "schedule: expected one of"),
         (dict(rate=0.0), "rate: expected above 0"),
+        (dict(clip=-1.0), "clip: expected 0 or more"),
+        (dict(second=1.0), "second: expected 0 or more, below 1"),
         (dict(rate=float("nan")), "rate: expected above 0"),
         (dict(steps=10, warmup=10), "warmup: expected 0 to 9"),
         (dict(schedule="drop"), "drop: expected a step above 0"),
