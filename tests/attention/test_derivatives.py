@@ -20,7 +20,7 @@ from tests.oracles.compare import assert_close
 _QUICK = pytest.mark.quick(
     "two halves, packed",
     forms=("chunkwise",),
-    names=("mamba2", "mlstm", "gla", "gated_deltanet", "rwkv7", "loglinear"),
+    names=("mamba2", "gla", "gated_deltanet", "loglinear"),
 )
 
 SINGLE = cases.Case(

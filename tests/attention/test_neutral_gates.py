@@ -66,7 +66,13 @@ def test_with_equal_weights_of_levels_attention_is_of_a_scalar_decay(form):
   _equal(got, _run(gated, form, arrays, **still))
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    "form",
+    [
+        pytest.param(f, marks=() if f == "chunkwise" else pytest.mark.slow)
+        for f in FORMS
+    ],
+)
 def test_a_decay_equal_for_all_features_is_a_scalar_decay(form):
   arrays, gates = _inputs("mamba2")
   scalar = gates["log_decay"]

@@ -50,6 +50,7 @@ def test_a_leak_in_a_mechanism_of_ones_own_is_caught():
   assert "test_no_output_sees_a_later_token" in text
 
 
+@pytest.mark.slow
 def test_a_mechanism_that_is_not_there_is_named():
   status, text = _run("NO_SUCH_NAME", "--collect-only")
   assert status != 0

@@ -221,7 +221,9 @@ def test_a_step_copies_none_of_its_cache(name, dtype):
     assert not re.search(r"f32\[1,3,256,8\]\S* dynamic-update-slice", text)
 
 
-@pytest.mark.parametrize("dtype", ("bfloat16", "float16"))
+@pytest.mark.parametrize(
+    "dtype", ("bfloat16", pytest.param("float16", marks=pytest.mark.slow))
+)
 def test_gradients_reach_a_narrow_cache(dtype):
   arrays, _ = catalogue.get("softmax").inputs(
       jax.random.key(0), length=1, width=4, dtype=dtype

@@ -123,7 +123,9 @@ def test_a_window_may_be_longer_than_the_text(arrays, causal):
             "softmax",
             lambda: softmax.init(2, 1, 6, 5, capacity=20, dtype="bfloat16"),
         ),
-        ("window", lambda: _ring(8, "bfloat16")),
+        pytest.param(
+            "window", lambda: _ring(8, "bfloat16"), marks=pytest.mark.slow
+        ),
     ),
 )
 def test_an_output_is_not_rounded_as_its_cache_is(arrays, name, start):

@@ -8,7 +8,8 @@ import pytest
 from lalm.attention import linear
 
 FORMS = ("parallel", "recurrent", "chunkwise")
-LENGTHS = (5, 37, 64)  # shorter than a chunk, odd, whole chunks
+# Shorter than a chunk, odd, whole chunks.
+LENGTHS = (5, 37, pytest.param(64, marks=pytest.mark.slow))
 
 
 def _inputs(length):

@@ -106,6 +106,7 @@ def test_a_signal_ends_the_stage_and_packs_what_there_is(tmp_path):
   assert "SIGTERM; what is recorded stays" in rest and archive.exists()
 
 
+@pytest.mark.slow
 def test_what_stages_have_measured_is_packed_before_the_end(tmp_path):
   archive = tmp_path / "all.tar.gz"
   with subprocess.Popen(

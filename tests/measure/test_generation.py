@@ -84,7 +84,13 @@ def test_tokens_with_a_state_are_those_without(name):
   assert len({int(x[0, 0]) for x in made}) > 2  # it says more than one thing
 
 
-@pytest.mark.parametrize("form", generation.FORMS)
+@pytest.mark.parametrize(
+    "form",
+    [
+        pytest.param(form, marks=pytest.mark.slow if form == "whole" else ())
+        for form in generation.FORMS
+    ],
+)
 def test_each_way_is_recorded(form):
   point = {**_POINT, "form": form, "length": 14}
   record = generation.Target().measure(point, 0, _SETTINGS)

@@ -261,6 +261,7 @@ def test_a_killed_process_is_followed_by_one_that_goes_on(
   _same(found.state.parameters, undisturbed[1].state.parameters)
 
 
+@pytest.mark.slow
 def test_on_a_full_disk_it_says_so_and_keeps_what_was(undisturbed, tmp_path):
   """Files cannot grow, as where no block is left."""
   loop.run(small.plan(steps=small.ROUND), tmp_path)
