@@ -46,8 +46,14 @@ def test_a_small_run_ends_in_a_figure_and_is_not_run_again(tmp_path, capsys):
     (
         ("--config.lengths=3", "expected 4 or more for 0 w 0 w"),
         ("--config.dtype=float64", "expected one of float32, bfloat16"),
-        ("--config.value_width=4", "expected the width, 8, got 4"),
-        ("--config.mechanisms=hybrid", "4 or more of a hybrid"),
+        pytest.param(
+            *("--config.value_width=4", "expected the width, 8, got 4"),
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            *("--config.mechanisms=hybrid", "4 or more of a hybrid"),
+            marks=pytest.mark.slow,
+        ),
     ),
 )
 def test_what_no_model_is_made_of_is_refused_before_it_is_trained(

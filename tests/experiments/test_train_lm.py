@@ -61,7 +61,7 @@ def test_wordnet_is_a_corpus_and_noise_is_not(tmp_path, capsys, name, status):
     assert "1 points" in said.out
 
 
-@pytest.mark.parametrize("size", (0, 30))
+@pytest.mark.parametrize("size", (0, pytest.param(30, marks=pytest.mark.slow)))
 def test_a_text_that_is_too_short_is_refused(tmp_path, capsys, size):
   path = tmp_path / "short.txt"
   path.write_text("ab\n" * size)

@@ -59,7 +59,13 @@ def test_steps_are_the_whole_for_every_mechanism(name, tokens):
   assert int(state.place) == tokens.shape[1]
 
 
-@pytest.mark.parametrize("variant", _VARIANTS)
+@pytest.mark.parametrize(
+    "variant",
+    [
+        pytest.param(name, marks=pytest.mark.slow if number else ())
+        for number, name in enumerate(_VARIANTS)
+    ],
+)
 def test_steps_are_the_whole_for_every_kind_of_model(variant, tokens):
   model = small.sizes("softmax", "linear", **_VARIANTS[variant])
   parameters = small.parameters(model)
@@ -116,7 +122,9 @@ def test_an_encoder_sees_later_tokens(tokens):
   assert np.all(np.abs(a - b)[:, 0].max(axis=-1) > 1e-6)
 
 
-@pytest.mark.parametrize("positions", ("rotary", "learned"))
+@pytest.mark.parametrize(
+    "positions", (pytest.param("rotary", marks=pytest.mark.slow), "learned")
+)
 def test_packed_documents_are_those_alone(positions, tokens):
   model = small.sizes("linear", "softmax", positions=positions, convolution=3)
   parameters = small.parameters(model)
@@ -164,7 +172,13 @@ def test_order_matters_to_softmax_only_with_positions():
     assert (float(jnp.max(jnp.abs(a - b))) > 1e-5) == differs
 
 
-@pytest.mark.parametrize("name", catalogue.names())
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in _QUICK else pytest.mark.slow)
+        for name in catalogue.names()
+    ],
+)
 def test_outputs_that_are_averages_are_known(name):
   known = ("softmax", "linear", "performer", "based", "dpfp", "hedgehog")
   known += ("window", "lsh", "nystromformer")

@@ -166,6 +166,7 @@ def test_a_run_is_of_one_process_at_a_time(tmp_path):
   assert loop.run(small.plan(), tmp_path)
 
 
+@pytest.mark.slow
 def test_if_all_are_damaged_it_says_so(tmp_path):
   for _, folder in _stopped_twice(tmp_path):
     _damage(folder)
