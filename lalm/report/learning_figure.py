@@ -6,6 +6,7 @@ from typing import Any, Mapping, Sequence
 
 from matplotlib import axes as mpl_axes
 from matplotlib import figure as mpl_figure
+from matplotlib import ticker
 
 from lalm.report import canvas
 from lalm.report import style
@@ -58,9 +59,13 @@ def draw(
     panels.append(axes)
   name, label = _LABELS[experiment]
   panels[0].set_ylabel(label)
-  panels[1].tick_params(labelleft=False)
+  panels[1].tick_params(labelleft=False, which="both")
   if experiment == "copy_task":
     panels[0].set_yscale("log")
+    plain = ticker.FuncFormatter(lambda value, _: f"{value:g}")
+    panels[0].yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    panels[0].yaxis.set_minor_locator(ticker.NullLocator())
+    panels[0].yaxis.set_major_formatter(plain)
   several = len({one.rate for one in found}) > 1
   drawn = [one for one in found if one.records]
   for number, one in enumerate(drawn):

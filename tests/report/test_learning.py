@@ -98,6 +98,8 @@ def test_the_figure_has_a_line_a_mixer_by_steps_and_by_time():
   assert list(by_time.get_lines()[0].get_xdata()) == [10, 20, 30]
   assert list(by_steps.get_lines()[0].get_ydata()) == [2.0, 0.3, 0.02]
   assert by_steps.get_yscale() == "log"
+  words = [label.get_text() for label in by_steps.get_yticklabels()]
+  assert "0.1" in words and not any("$" in word for word in words)
 
 
 def test_files_are_written_beside_the_records(tmp_path):
