@@ -38,7 +38,7 @@ def _extreme(shape, kind):
             name,
             kind,
             marks=()
-            if kind == "mixed" and name in ("mamba2", "gla", "kda")
+            if kind == "mixed" and name in ("mamba2", "kda")
             else pytest.mark.slow,
         )
         for name in DECAYING
@@ -78,7 +78,12 @@ def test_extreme_decays_are_exact_and_their_gradients_too(name, kind):
 
 @pytest.mark.parametrize(
     "name",
-    ("mamba2", "mlstm", "gla", pytest.param("kda", marks=pytest.mark.slow)),
+    [
+        pytest.param(
+            n, marks=() if n in ("mamba2", "gla") else pytest.mark.slow
+        )
+        for n in ("mamba2", "mlstm", "gla", "kda")
+    ],
 )
 def test_a_closed_gate_forgets_all(name):
   arrays, gates, _ = cases.make(name, CASE)
@@ -115,15 +120,11 @@ def test_what_overflows_later_leaves_earlier_outputs_alone(name):
 @pytest.mark.parametrize(
     "name",
     [
-        "linear",
-        "mamba2",
-        "gla",
-        "rwkv6",
-        "mlstm",
-        "deltaproduct",
-        "kda",
-        "rwkv7",
-        "loglinear",
+        *("linear", "gla", "mlstm", "rwkv7", "loglinear"),
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("mamba2", "rwkv6", "deltaproduct", "kda")
+        ),
     ],
 )
 def test_a_state_that_has_overflowed_is_not_read_by_another_document(

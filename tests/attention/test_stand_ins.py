@@ -32,7 +32,9 @@ def _arrays():
 
 
 @pytest.mark.parametrize("causal", (True, False))
-@pytest.mark.parametrize("chunk", (None, 4))
+@pytest.mark.parametrize(
+    "chunk", (None, pytest.param(4, marks=pytest.mark.slow))
+)
 def test_tokens_meet_in_any_of_three_rounds(arrays, causal, chunk):
   """Of buckets with any number: below zero, or equal mod 2^32."""
   numbers = np.array([-1, 1, 2**32 + 1, 2**33 + 1])
@@ -55,7 +57,9 @@ def test_keys_and_values_are_projected_by_their_own(arrays):
     assert_close(form(*arrays, **given).out, expected, forward("float64", 13))
 
 
-@pytest.mark.parametrize("iterations", (1, 3))
+@pytest.mark.parametrize(
+    "iterations", (pytest.param(1, marks=pytest.mark.slow), 3)
+)
 def test_an_inverse_has_as_many_iterations_as_asked_for(arrays, iterations):
   given = dict(landmarks=5, iterations=iterations, causal=False)
   expected = compressed.nystromformer(*arrays, **given)
