@@ -25,7 +25,7 @@ _ROOMS = {
         "spectral",
         "sharding",
     ),
-    "models": ("shapes", "attention"),
+    "models": ("store", "shapes", "attention"),
     "training": ("store", "attention", "data", "models", "measure"),
     "report": ("store", "units", "scaling"),
     "launch": ("store", "units", "measure.worker", "measure.targets.hardware"),

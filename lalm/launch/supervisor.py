@@ -301,7 +301,7 @@ class Supervisor:
             self._settings, self.point_budget, cache, gate=not gated
         )
         | {
-            "folder": str(self._records.folder),
+            "kept": str(_cache(self._records.folder)),
             "peaks": self._peaks if replicate == _FILLING else [],
         },
         limits=[
@@ -387,7 +387,7 @@ def _compiles(replicate: int) -> bool:
 
 
 def _cache(folder: pathlib.Path) -> pathlib.Path:
-  """The compilation cache of a device's folder, which no commit takes in."""
+  """What is kept beside a device's records, which no commit takes in."""
   cache = folder / ".cache"
   if not (cache / ".gitignore").exists():
     store.replace(cache / ".gitignore", "*\n")

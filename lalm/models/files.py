@@ -8,8 +8,6 @@ Nothing in a file is ever executed.
 from collections.abc import Mapping
 import json
 import os
-import pathlib
-import tempfile
 from typing import Any, NamedTuple
 
 from flax import traverse_util
@@ -19,6 +17,7 @@ import numpy as np
 from safetensors import numpy as tensors
 import safetensors
 
+from lalm import store
 from lalm.models import sizes as sizes_lib
 from lalm.models import transformer
 
@@ -47,7 +46,6 @@ def save(path: str | os.PathLike[str], model: Model) -> None:
   Raises:
     OSError: it cannot be written.
   """
-  path = pathlib.Path(path)
   flat = traverse_util.flatten_dict(model.parameters, sep=".")
   arrays = {name: np.asarray(x) for name, x in flat.items()}
   notes = {
@@ -55,17 +53,7 @@ def save(path: str | os.PathLike[str], model: Model) -> None:
       _CARD: json.dumps(model.card),
       _TOKENIZER: model.tokenizer,
   }
-  path.parent.mkdir(parents=True, exist_ok=True)
-  with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-    try:
-      file.write(tensors.save(arrays, notes))
-      file.flush()
-      os.fsync(file.fileno())
-      os.chmod(file.name, 0o644)
-      os.replace(file.name, path)
-    except BaseException:
-      os.unlink(file.name)
-      raise
+  store.replace(path, tensors.save(arrays, notes))
 
 
 def load(path: str | os.PathLike[str]) -> Model:

@@ -72,14 +72,14 @@ class Checkpoints:
     Raises:
       CheckpointError: it cannot be written; those before are as they were.
     """
+    if step in self._manager.all_steps():
+      return
     # What is no number is not the best one.
     loss = loss if math.isfinite(loss) else math.inf
     beside = {"digest": digest(state), "loss": loss, "notes": notes}
     items = ocp.args.Composite(
         state=ocp.args.StandardSave(state), beside=ocp.args.JsonSave(beside)
     )
-    if step in self._manager.all_steps():
-      return
     _guarded(
         self._folder,
         f"write step {step}",

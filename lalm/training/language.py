@@ -119,9 +119,8 @@ def _held_out(
     text: prepared.Prepared, point: runs.Point
 ) -> list[batches.Batch]:
   """Stretches of what is held out, as many at once as are trained on."""
-  size = min(point["batch"], _JUDGED)
   whole = batches.consecutive(text.held_out, _JUDGED, point["length"])
-  size = min(size, len(whole.tokens))
+  size = min(point["batch"], len(whole.tokens))
   parts = len(whole.tokens) // size
   cut = lambda x, i: x[i * size : (i + 1) * size]
   return [batches.Batch(*(cut(x, i) for x in whole)) for i in range(parts)]

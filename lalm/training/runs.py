@@ -14,7 +14,6 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
-from lalm import store
 from lalm.data.batches import Batch
 from lalm.measure import ceilings
 from lalm.measure import kernel
@@ -120,7 +119,7 @@ class Target:
     """The record of one run, gone on with or begun in this process."""
     kernel.use_cache(settings.get("cache"))
     key = self.plan(point, settings)["key"]
-    kept, seed = _kept(settings), point["seed"] + replicate
+    kept, seed = pathlib.Path(settings["kept"]), point["seed"] + replicate
     sizes = self._task.sizes(point)
     data = self._task.data(point, seed, kept)
     plan = loop.Plan(
@@ -219,14 +218,6 @@ def _products(sizes: Sizes, batch: Batch) -> int:
   )
   loss = step.cross_entropy(sizes)
   return operations.count(loss, parameters, batch).products
-
-
-def _kept(settings: Settings) -> pathlib.Path:
-  """The folder of what a sweep keeps beside its records; no commit has it."""
-  folder = pathlib.Path(settings["folder"]) / ".cache"
-  if not (folder / ".gitignore").exists():
-    store.replace(folder / ".gitignore", "*\n")
-  return folder
 
 
 def _tell(told: loop.Progress) -> None:
