@@ -1,4 +1,4 @@
-"""The copy task on two cores: 2 layers, d = 128, 5,000 steps.
+"""The copy task on two cores: 2 layers, d = 128, 3,000 steps.
 
 Three seeds of softmax and of linear attention; one of LSH, into the same DIR:
 --config.mechanisms=lsh --config.replicates=1.
@@ -15,10 +15,10 @@ def get_config() -> config_dict.ConfigDict:
   config.lengths = (128,)
   config.passes = ("forward_backward",)
   config.layers = 2
-  config.steps = 5000
-  config.rounds = 25
-  config.rate = (1e-3,)
-  config.drop = 3000
+  config.steps = 3000
+  config.rounds = 15
+  config.rate = (3e-3,)
+  config.drop = 2400
 
   config.batch = 32
   config.heads = 4

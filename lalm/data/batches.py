@@ -68,8 +68,9 @@ def copies(
 ) -> Batch:
   """Returns sequences 0 w 0 w of random words w (2006.16236, section 4.1).
 
-  A word has 1 to T / 2 - 1 symbols, as many as any other with the same chance;
-  what follows it is filled with separators. Only the second w counts.
+  A word has from T / 4 to T / 2 - 2 symbols, as the authors' code draws them,
+  each number with the same chance; what follows is filled with separators. Only
+  the second w counts.
 
   Args:
     batch: B.
@@ -86,7 +87,10 @@ def copies(
   if symbols < 1:
     raise ValueError(f"symbols: expected 1 or more, got {symbols}")
   drawn = np.random.default_rng([seed, step, 0xC0B1])
-  sizes = drawn.integers(1, length // 2, size=(batch, 1))
+  least = length // 4
+  sizes = drawn.integers(
+      least, max(least + 1, (length - 1) // 2), size=(batch, 1)
+  )
   words = drawn.integers(1, symbols + 1, size=(batch, length), dtype=np.int32)
   place = np.arange(length + 1)[None]
   # 0 at 0 and n + 1; the symbol at place p is the word's at (p - 1) mod (n + 1)

@@ -19,7 +19,7 @@ import numpy as np
 from lalm.data import corpus as corpus_lib
 from lalm.data import tokens as tokens_lib
 
-_SCHEMA = 2
+_SCHEMA = 3
 _SIZES = "sizes.json"
 _FILES = ("train.npy", "held_out.npy", "tokenizer.json")
 
@@ -31,14 +31,12 @@ class Prepared(NamedTuple):
     train: to train on, mapped.
     held_out: to judge by, mapped.
     tokenizer: that made them.
-    bytes_per_token: of the text held out.
     digest: of text and vocabulary.
   """
 
   train: np.ndarray
   held_out: np.ndarray
   tokenizer: tokens_lib.Tokenizer
-  bytes_per_token: float
   digest: str
 
 
@@ -57,17 +55,14 @@ def prepare(name: str, vocabulary: int, folder: pathlib.Path) -> Prepared:
   corpus = corpus_lib.read(name)
   own = _digest(corpus, vocabulary)
   place = folder / own
-  sizes = _sizes(place)
-  if sizes is None:
+  if not _whole(place):
     shutil.rmtree(place, ignore_errors=True)  # of a machine that went down
     _make(corpus, vocabulary, place)
-    sizes = json.loads((place / _SIZES).read_text(encoding="utf-8"))
   merges = (place / "tokenizer.json").read_text(encoding="utf-8")
   return Prepared(
       np.load(place / "train.npy", mmap_mode="r"),
       np.load(place / "held_out.npy", mmap_mode="r"),
       tokens_lib.loads(merges),
-      sizes["held_out_bytes"] / sizes["held_out_tokens"],
       own,
   )
 
@@ -99,14 +94,14 @@ def digest(name: str, vocabulary: int, length: int) -> str:
   return _digest(corpus, vocabulary)
 
 
-def _sizes(place: pathlib.Path) -> dict[str, Any] | None:
-  """What a folder says of its files; None where they are not as it says."""
+def _whole(place: pathlib.Path) -> bool:
+  """Whether a folder has the files that it says it has."""
   try:
     sizes = json.loads((place / _SIZES).read_text(encoding="utf-8"))
     whole = all(_hash(place / n) == h for n, h in sizes["files"].items())
   except (OSError, ValueError, KeyError, AttributeError, TypeError):
-    return None
-  return sizes if whole and len(sizes["files"]) == len(_FILES) else None
+    return False
+  return whole and len(sizes["files"]) == len(_FILES)
 
 
 def _hash(path: pathlib.Path) -> str:
@@ -138,7 +133,6 @@ def _make(
       found = np.concatenate(each).astype(kind)
       np.save(made / f"{part}.npy", found)
       sizes[f"{part}_tokens"] = len(found)
-      sizes[f"{part}_bytes"] = sum(len(piece.encode()) for piece in pieces)
     (made / "tokenizer.json").write_text(tokenizer.dumps(), encoding="utf-8")
     sizes["files"] = {name: _hash(made / name) for name in _FILES}
     (made / _SIZES).write_text(json.dumps(sizes), encoding="utf-8")
@@ -146,7 +140,7 @@ def _make(
     try:
       os.rename(made, place)
     except OSError:
-      if _sizes(place) is None:  # else another made the same
+      if not _whole(place):  # else another made the same
         raise
   finally:
     shutil.rmtree(made, ignore_errors=True)

@@ -37,6 +37,14 @@ class Tokenizer(NamedTuple):
       return bytes(ids).decode("utf-8", errors="replace")
     return self.merges.decode(ids)
 
+  def sizes(self) -> np.ndarray:
+    """Returns how many bytes each token of the vocabulary is of."""
+    if self.merges is None:
+      return np.ones(BYTES, np.int64)
+    # A token's name has a character for each of its bytes.
+    names = map(self.merges.id_to_token, range(self.vocabulary))
+    return np.array([len(name) for name in names])
+
   def dumps(self) -> str:
     """Returns what `loads` reads."""
     return "" if self.merges is None else self.merges.to_str()

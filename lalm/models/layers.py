@@ -141,6 +141,18 @@ def turns(places: jax.Array, width: int) -> Turns:
   return Turns(jnp.cos(angles), jnp.sin(angles))
 
 
+def sinusoids(places: jax.Array, sizes: Sizes) -> jax.Array:
+  """Returns sines, then cosines, of places (1706.03762, section 3.5).
+
+  Args:
+    places: of the tokens, `[B or 1, T]`.
+    sizes: of the model, `[B or 1, T, D]` of which are returned.
+  """
+  cosines, sines = turns(places, sizes.width)
+  found = jnp.concatenate([sines, cosines], axis=-1)[:, :, 0, : sizes.width]
+  return found.astype(sizes.compute)
+
+
 def turn(x: jax.Array, by: Turns) -> jax.Array:
   """Returns `[B, T, H, K]` with its halves as pairs turned by angles."""
   a, b = jnp.split(x, 2, axis=-1)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from lalm import shapes
 from lalm.attention import catalogue
 
-POSITIONS = ("rotary", "learned", "none")
+POSITIONS = ("rotary", "learned", "sinusoidal", "none")
 NORMS = ("rms", "layer")
 NETWORKS = ("gated", "gelu")
 DTYPES = ("float32", "bfloat16", "float16", "float64")
@@ -54,8 +54,9 @@ class Sizes:
       / 3 where it is gated (as many parameters), if 0.
     causal: a decoder; else an encoder, every token of which sees all.
     positions: "rotary" (Su et al. 2021, arXiv 2104.09864; of mixers without a
-      decay or a delta rule, which have an order of their own), "learned" or
-      "none".
+      decay or a delta rule, which have an order of their own), "learned",
+      "sinusoidal" (Vaswani et al. 2017, arXiv 1706.03762, sections 3.4 and
+      3.5: added to embeddings times the root of D) or "none".
     norm: "rms" (Zhang and Sennrich 2019, arXiv 1910.07467) or "layer".
     network: "gated" (SwiGLU, Shazeer 2020, arXiv 2002.05202) or "gelu".
     convolution: tokens that a short causal convolution of q, k and v mixes; 0

@@ -59,6 +59,8 @@ class Transformer(nn.Module):
       places = layers.places(segment_ids)
     if sizes.positions == "learned":
       x = x + layers.embed(sizes, sizes.capacity, "places")(places)
+    if sizes.positions == "sinusoidal":
+      x = x * sizes.width**0.5 + layers.sinusoids(places, sizes)
     turns = None
     if sizes.positions == "rotary":
       turns = layers.turns(places, sizes.head_width)

@@ -24,14 +24,14 @@ class Task:
   """Sequences 0 w 0 w, of which the second word counts."""
 
   def sizes(self, point: runs.Point) -> Sizes:
-    """The paper's kind of model: learned positions, layer norms, gelu."""
+    """The paper's kind of model: sines, layer norms, gelu."""
     return Sizes(
         vocabulary=SYMBOLS + 1,
         capacity=point["length"],
         mixers=mixers.layers(point["mechanism"], point["layers"]),
         width=point["heads"] * point["width"],
         heads=point["heads"],
-        positions="learned",
+        positions="sinusoidal",
         norm="layer",
         network="gelu",
         dtype=point["dtype"],

@@ -70,11 +70,11 @@ class Task:
     batch = functools.partial(
         batches.windows, text.train, point["batch"], point["length"], seed=seed
     )
-    losses = _losses(self.sizes(point))
+    losses, size = _losses(self.sizes(point)), _size(text, held_out)
 
     def judge(parameters: Any) -> dict[str, float]:
       loss = float(np.mean([losses(parameters, part) for part in held_out]))
-      return {"loss": loss, "bits_per_byte": bits(loss, text.bytes_per_token)}
+      return {"loss": loss, "bits_per_byte": bits(loss, size)}
 
     return runs.Data(lambda number: batch(step=number), judge)
 
@@ -83,14 +83,13 @@ class Task:
   ) -> dict[str, Any]:
     """Bits a byte at each position of the context, and a text it makes."""
     text, sizes = self._text(point, folder.parents[1]), self.sizes(point)
-    losses = _losses(sizes)
-    each = [losses(parameters, part) for part in _held_out(text, point)]
+    losses, held_out = _losses(sizes), _held_out(text, point)
+    each = [losses(parameters, part) for part in held_out]
     by_place = np.mean(np.concatenate(each), axis=0)
     bins = np.array_split(by_place, min(_BINS, len(by_place)))
+    size = _size(text, held_out)
     return {
-        "by_position": [
-            bits(float(b.mean()), text.bytes_per_token) for b in bins
-        ],
+        "by_position": [bits(float(b.mean()), size) for b in bins],
         "sample": self._sample(sizes, parameters, text),
     }
 
@@ -124,6 +123,12 @@ def _held_out(
   parts = len(whole.tokens) // size
   cut = lambda x, i: x[i * size : (i + 1) * size]
   return [batches.Batch(*(cut(x, i) for x in whole)) for i in range(parts)]
+
+
+def _size(text: prepared.Prepared, held_out: list[batches.Batch]) -> float:
+  """Bytes of a token of those that are predicted."""
+  sizes = text.tokenizer.sizes()
+  return float(np.mean([sizes[part.targets].mean() for part in held_out]))
 
 
 def bits(loss: float, bytes_per_token: float) -> float:

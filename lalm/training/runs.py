@@ -94,7 +94,7 @@ class Target:
 
   def plan(self, point: Point, settings: Settings) -> dict[str, Any]:
     """Key, and predicted bytes and seconds of a run."""
-    _check(point)
+    check(point)
     del settings  # what a run is does not depend on where it is kept
     sizes, run = self._task.sizes(point), self._run(point)
     state, batch = self._shapes(point)
@@ -187,7 +187,7 @@ class Target:
     }
 
 
-def _check(point: Point) -> None:
+def check(point: Point) -> None:
   """Raises ValueError where a point is of no model that is trained here."""
   if point["dtype"] not in _DTYPES:
     raise ValueError(
