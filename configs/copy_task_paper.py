@@ -1,7 +1,9 @@
 """The copy task as in the paper: 4 layers, d = 256, batch 64.
 
-Katharopoulos et al. 2020 (arXiv 2006.16236), section 4.1. A step takes seconds
-on two cores: it is for an accelerator.
+Katharopoulos et al. 2020 (arXiv 2006.16236), section 4.1; the number of steps
+is that of the authors' code, 100 epochs of 100 batches. It differs in that
+norms come before what they are of, places are added, and nothing is dropped
+out. A step takes seconds on two cores: it is for an accelerator.
 """
 
 from ml_collections import config_dict
@@ -15,8 +17,8 @@ def get_config() -> config_dict.ConfigDict:
   config.lengths = (128,)
   config.passes = ("forward_backward",)
   config.layers = 4
-  config.steps = 5000
-  config.rounds = 25
+  config.steps = 10000
+  config.rounds = 50
   config.rate = (1e-3,)
   config.drop = 3000
 

@@ -28,6 +28,15 @@ def seconds(value: Any) -> str:
   return _scaled(number(value), _SECONDS)
 
 
+def clock(seconds: float) -> str:
+  """`2:05`, from an hour on `1:02:05`."""
+  minutes, rest = divmod(max(0, round(seconds)), 60)
+  hours, minutes = divmod(minutes, 60)
+  if hours:
+    return f"{hours}:{minutes:02d}:{rest:02d}"
+  return f"{minutes}:{rest:02d}"
+
+
 def size(value: Any) -> str:
   """A number of bytes, `1572864` as `1.50 MiB`."""
   return _scaled(number(value), (*_BYTES, (1, "B")))

@@ -41,3 +41,13 @@ def test_bytes_have_the_units_people_use(value, words):
 
 def test_no_exponent_is_printed_as_minus_zero():
   assert units.exponent(-0.001, [-0.0049, 0.1]) == "0.00 [0.00, 0.10]"
+
+
+def test_times_are_told_in_minutes_and_hours():
+  assert [units.clock(s) for s in (-3, 0.4, 65, 3599.6, 3725)] == [
+      "0:00",
+      "0:00",
+      "1:05",
+      "1:00:00",
+      "1:02:05",
+  ]

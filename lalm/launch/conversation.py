@@ -55,6 +55,7 @@ class Job(NamedTuple):
     deadline: on the monotonic clock; all must be over by then.
     surveyed: the surroundings that the sweep began with; a worker with another
       device is refused.
+    told: takes a line that a worker has for the user, while it measures.
   """
 
   target: str
@@ -66,6 +67,7 @@ class Job(NamedTuple):
   allowance: float
   deadline: float
   surveyed: Mapping[str, Any]
+  told: Callable[[str], None] = lambda text: None
 
 
 def converse(
@@ -159,6 +161,8 @@ class _Listener:
       _check_place(event.get("environment") or {}, self._job.surveyed)
       self._ready = event
       self._since = time.monotonic()
+    if kind == "told":
+      self._job.told(str(event.get("text")))
     if not isinstance(index, int) or not 0 <= index < len(self._positions):
       return
     position = self._positions[index]

@@ -45,7 +45,7 @@ class Progress(NamedTuple):
     done: visits to a point that are over, in this run.
     total: visits in all, as far as can be seen; `done` in the last report.
     seconds_left: until the end, predicted.
-    point: the one visited last, in a few words.
+    point: the one visited last, or what is told of one, in a few words.
   """
 
   done: int
@@ -311,6 +311,7 @@ class Supervisor:
         allowance=allowance,
         deadline=self._deadline,
         surveyed=self._surveyed,
+        told=self._hear,
     )
 
   def _add(
@@ -358,6 +359,12 @@ class Supervisor:
     self._plans[answer.position] = budget.updated(
         made, answer.fields, answer.seconds, self.point_budget
     )
+
+  def _hear(self, text: str) -> None:
+    """Shows what a worker tells of the point that it is at."""
+    total = max(self._total, self._visits + 1)
+    left = self._shown.seconds_left if self._shown else 0.0
+    self._progress(Progress(self._visits, total, left, text))
 
   def _tell(self, index: int, waiting: Sequence[int], replicate: int) -> None:
     later = self._settings["replicates"] - replicate - 1

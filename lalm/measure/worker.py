@@ -8,6 +8,9 @@ output. The attribute is any object with
   measure(point, replicate, settings) -> dict  the fields of a finished record
   environment() -> dict                        called before the first measure
 
+and where it has an attribute `tell`, that is set to what takes a line for the
+user of a long measurement,
+
 so that a test may measure without JAX, which this module never imports. A job:
 
   {"task": "plan" | "measure", "replicate": r, "points": [...],
@@ -20,6 +23,7 @@ The answers, in the order of the points, "end" last in both tasks:
   measure  {"event": "ready", "machine": ..., "ceilings": ...,
             "environment": the whole of environment()}
            {"event": "started", "index": i}
+           {"event": "told", "text": ...}, any number of times
            {"event": "finished", "index": i, "record": {...}}
   both     {"event": "end"}
 
@@ -167,6 +171,8 @@ def _measure(target: Any, job: Mapping[str, Any], channel: Channel) -> None:
   environment = target.environment()
   ready = {name: environment.get(name) for name in ("machine", "ceilings")}
   channel.send({"event": "ready", **ready, "environment": environment})
+  if hasattr(target, "tell"):
+    target.tell = lambda text: channel.send({"event": "told", "text": text})
   for index, point in enumerate(job["points"]):
     channel.send({"event": "started", "index": index})
     identity = {"point": point, "replicate": replicate}

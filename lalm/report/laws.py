@@ -272,7 +272,10 @@ def setting(group: Group) -> str:
     parts.append("causal" if known["causal"] else "not causal")
   if "tokens" in known:
     parts.append(f"{known['tokens']} steps a scan")
-  if "corpus" in known and known.get("provenance") != COMPILED:
+  if "vocabulary" in known:
+    parts.append(units.counted(known["layers"], "layer"))
+    parts.append(f"random tokens of {units.count(known['vocabulary'])}")
+  elif "corpus" in known and known.get("provenance") != COMPILED:
     parts.append(f"inputs from {corpus(known['corpus'])}")
   if known.get("seed"):
     parts.append(f"seed {known['seed']}")

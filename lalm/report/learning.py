@@ -5,6 +5,8 @@ import pathlib
 import statistics
 from typing import Any, Iterable, Mapping, NamedTuple, Sequence
 
+import numpy as np
+
 from lalm import store
 from lalm import units
 from lalm.report import medians
@@ -35,6 +37,21 @@ class Learner(NamedTuple):
     """Returns the last judgement of each seed, infinite if it diverged."""
     each = (record["judged"][-1][name] for record in self.records)
     return tuple(math.inf if x is None else x for x in each)
+
+  def at(self, seconds: float, name: str) -> tuple[float, ...]:
+    """Returns each seed's judgement after a time, between those around it."""
+    found = []
+    for record in self.records:
+      times = [x["seconds"] for x in record["judged"]]
+      values = [x[name] for x in record["judged"]]
+      filled = [math.inf if x is None else x for x in values]
+      found.append(float(np.interp(seconds, times, filled)))
+    return tuple(found)
+
+  @property
+  def seconds(self) -> float:
+    """Of training, the median over seeds."""
+    return statistics.median(record["seconds"][0] for record in self.records)
 
   def passed(self) -> list[int | None]:
     """Returns the step at which each seed's loss is below `PASSED`."""
@@ -123,7 +140,8 @@ def _markdown(
   ]
   lines = medians.table(head, rows, words=1)
   heading = f"**{_heading(records, environment)}**"
-  return "\n".join([heading, "", *lines, "", *_NOTES, *notes, ""])
+  texts = _samples(found)
+  return "\n".join([heading, "", *lines, "", *_NOTES, *notes, *texts, ""])
 
 
 _NOTES = (
@@ -145,10 +163,25 @@ def _copying(found: list[Learner]) -> tuple[list[str], list[list[str]]]:
 
 
 def _language(found: list[Learner]) -> tuple[list[str], list[list[str]]]:
+  name = "bits_per_byte"
+  shortest = min((x.seconds for x in found if x.records), default=0.0)
   cells = [
-      [_cell(x.each("bits_per_byte")), _cell(x.each("loss"))] for x in found
+      [_cell(x.each(name)), _cell(x.at(shortest, name)), _cell(x.each("loss"))]
+      for x in found
   ]
-  return ["bits a byte", "nats a token"], cells
+  after = f"bits a byte after {units.seconds(shortest)}"
+  return ["bits a byte", after, "nats a token"], cells
+
+
+def _samples(found: list[Learner]) -> list[str]:
+  """What the first seed of each mixer goes on with, after a text held out."""
+  lines = []
+  for one in found:
+    for text in [x.get("sample") for x in one.records[:1]]:
+      if text:
+        lines += ["", f"A text by {one.mechanism}, {one.rate:g}:", ""]
+        lines += [f"    {line}".rstrip() for line in text.splitlines()]
+  return lines
 
 
 def _passed(one: Learner) -> str:

@@ -1,13 +1,15 @@
-"""The figure of training runs: loss by steps and by seconds."""
+"""The figure of training runs: loss by steps, by seconds, by position."""
 
+from collections.abc import Callable
 import math
 import statistics
-from typing import Any, Mapping, Sequence
+from typing import Any, Mapping, NamedTuple, Sequence
 
 from matplotlib import axes as mpl_axes
 from matplotlib import figure as mpl_figure
 from matplotlib import ticker
 
+from lalm import units
 from lalm.report import canvas
 from lalm.report import style
 from lalm.report.learning import Learner
@@ -15,9 +17,18 @@ from lalm.report.learning import Learner
 _LEFT, _RIGHT, _BETWEEN = 0.62, 0.14, 0.30  # inches beside the panels
 _TOP, _TALL = 0.30, 2.6  # inches above them, and of them
 _LABELS = {
-    "copy_task": ("loss", "loss of a step (nats a symbol)"),
-    "train_lm": ("bits_per_byte", "held out (bits a byte)"),
+    "copy_task": "loss of a step (nats a symbol)",
+    "train_lm": "held out (bits a byte)",
 }
+Points = list[tuple[float, float]]  # along a run: (place, value)
+
+
+class Panel(NamedTuple):
+  """A panel: its title, what is along it, and a run's points in it."""
+
+  title: str
+  label: str
+  points: Callable[[Mapping[str, Any]], Points]
 
 
 def render(
@@ -40,37 +51,22 @@ def draw(
   words = canvas.wrapped(
       f"{heading}. A line is the median over seeds, its band all of them."
   )
+  drawn = [one for one in found if one.records]
+  panels = _panels(experiment, drawn[0].records[0]["point"])
   foot = 0.72 + canvas.LINE * len(words)
   height = foot + _TALL + _TOP
   figure = canvas.blank(height)
-  width = (style.WIDTH - _LEFT - _RIGHT - _BETWEEN) / 2
-  panels: list[mpl_axes.Axes] = []
-  for column, (title, label) in enumerate(
-      (("by steps", "steps"), ("by time", "seconds of training"))
-  ):
-    left = _LEFT + column * (width + _BETWEEN)
-    place = (left / style.WIDTH, foot / height)
-    size = (width / style.WIDTH, _TALL / height)
-    share = panels[0] if panels else None
-    axes = figure.add_axes((*place, *size), sharey=share)
-    axes.set_title(title, loc="left")
-    axes.set_xlabel(label)
-    axes.grid(True, color="#e6e6e6", linewidth=0.5)
-    panels.append(axes)
-  name, label = _LABELS[experiment]
-  panels[0].set_ylabel(label)
-  panels[1].tick_params(labelleft=False, which="both")
+  each = _axes(figure, panels, foot, height)
+  each[0].set_ylabel(_LABELS[experiment])
   if experiment == "copy_task":
-    panels[0].set_yscale("log")
-    plain = ticker.FuncFormatter(lambda value, _: f"{value:g}")
-    panels[0].yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
-    panels[0].yaxis.set_minor_locator(ticker.NullLocator())
-    panels[0].yaxis.set_major_formatter(plain)
-  several = len({one.rate for one in found}) > 1
-  drawn = [one for one in found if one.records]
+    _logarithmic(each[0])
+  several = len({one.rate for one in drawn}) > 1
   for number, one in enumerate(drawn):
-    _curve(panels, one, number, name, several)
-  handles, labels = panels[0].get_legend_handles_labels()
+    colour = style.COLOURS[number % len(style.COLOURS)]
+    label = f"{one.mechanism}, {one.rate:g}" if several else one.mechanism
+    for axes, panel in zip(each, panels, strict=True):
+      _curve(axes, [panel.points(r) for r in one.records], colour, label)
+  handles, labels = each[0].get_legend_handles_labels()
   figure.legend(
       handles,
       labels,
@@ -84,40 +80,84 @@ def draw(
   return figure
 
 
+def _panels(experiment: str, point: Mapping[str, Any]) -> list[Panel]:
+  along = _losses if experiment == "copy_task" else _judged
+  tokens = units.count(point["batch"] * point["length"])
+  panels = [
+      Panel("by steps", f"steps of {tokens} tokens", along("step")),
+      Panel("by time", "seconds of training", along("seconds")),
+  ]
+  if experiment == "train_lm":
+    panels.append(Panel("in the end", "position in the context", _by_position))
+  return panels
+
+
+def _axes(
+    figure: mpl_figure.Figure,
+    panels: Sequence[Panel],
+    foot: float,
+    height: float,
+) -> list[mpl_axes.Axes]:
+  """Axes side by side, which share the values."""
+  count = len(panels)
+  room = style.WIDTH - _LEFT - _RIGHT - (count - 1) * _BETWEEN
+  width = room / count
+  made: list[mpl_axes.Axes] = []
+  for column, panel in enumerate(panels):
+    left = _LEFT + column * (width + _BETWEEN)
+    place = (left / style.WIDTH, foot / height)
+    size = (width / style.WIDTH, _TALL / height)
+    share = made[0] if made else None
+    axes = figure.add_axes((*place, *size), sharey=share)
+    axes.set_title(panel.title, loc="left")
+    axes.set_xlabel(panel.label)
+    axes.grid(True, color="#e6e6e6", linewidth=0.5)
+    if made:
+      axes.tick_params(labelleft=False, which="both")
+    made.append(axes)
+  return made
+
+
+def _logarithmic(axes: mpl_axes.Axes) -> None:
+  axes.set_yscale("log")
+  plain = ticker.FuncFormatter(lambda value, _: f"{value:g}")
+  axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+  axes.yaxis.set_minor_locator(ticker.NullLocator())
+  axes.yaxis.set_major_formatter(plain)
+
+
 def _curve(
-    panels: Sequence[mpl_axes.Axes],
-    one: Learner,
-    number: int,
-    name: str,
-    several: bool,
+    axes: mpl_axes.Axes, runs: Sequence[Points], colour: str, label: str
 ) -> None:
-  """A mixer's line and band in both panels."""
-  runs = [_points(record, name) for record in one.records]
-  count = min(map(len, runs))
-  steps = [runs[0][i][0] for i in range(count)]
-  seconds = [statistics.median(r[i][1] for r in runs) for i in range(count)]
-  values = [[r[i][2] for r in runs] for i in range(count)]
-  colour = style.COLOURS[number % len(style.COLOURS)]
-  label = f"{one.mechanism}, {one.rate:g}" if several else one.mechanism
-  for axes, x in zip(panels, (steps, seconds), strict=True):
-    middle = [statistics.median(v) for v in values]
-    axes.plot(x, middle, color=colour, label=label)
-    axes.fill_between(
-        x,
-        [min(v) for v in values],
-        [max(v) for v in values],
-        color=colour,
-        alpha=0.18,
-        linewidth=0,
-    )
+  """A mixer's line, and a band of all its seeds."""
+  each = list(zip(*runs))  # the seeds' points side by side
+  x = [statistics.median(p[0] for p in points) for points in each]
+  values = [[p[1] for p in points] for points in each]
+  middle = [statistics.median(v) for v in values]
+  axes.plot(x, middle, color=colour, label=label)
+  low, high = [min(v) for v in values], [max(v) for v in values]
+  axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
 
 
-def _points(
-    record: Mapping[str, Any], name: str
-) -> list[tuple[float, float, float]]:
-  """(step, seconds, value) along a run."""
-  if name == "loss":
-    found = record["curve"]
-  else:
-    found = [(x["step"], x["seconds"], x[name]) for x in record["judged"]]
-  return [(step, t, math.nan if x is None else x) for step, t, x in found]
+def _number(value: float | None) -> float:
+  return math.nan if value is None else value
+
+
+def _losses(name: str) -> Callable[[Mapping[str, Any]], Points]:
+  """Losses of steps, by the step or by the second."""
+  place = ("step", "seconds").index(name)
+  return lambda record: [(x[place], _number(x[2])) for x in record["curve"]]
+
+
+def _judged(name: str) -> Callable[[Mapping[str, Any]], Points]:
+  """Bits a byte where a run was judged, by the step or by the second."""
+  return lambda record: [
+      (x[name], _number(x["bits_per_byte"])) for x in record["judged"]
+  ]
+
+
+def _by_position(record: Mapping[str, Any]) -> Points:
+  """Bits a byte in the end, at the middle of each bin of positions."""
+  values = record["by_position"]
+  width = record["point"]["length"] / len(values)
+  return [((i + 0.5) * width, value) for i, value in enumerate(values)]

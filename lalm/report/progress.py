@@ -4,6 +4,8 @@ import sys
 import time
 from typing import Callable, Protocol, TextIO
 
+from lalm import units
+
 _WIDTH = 79  # characters
 _TERMINAL, _FILE = 0.1, 15.0  # seconds between two lines
 
@@ -72,14 +74,6 @@ class Line:
 def line(step: Step, elapsed: float) -> str:
   """`[ 12/180]  0:42 elapsed, 2:10 left  softmax.parallel ...`."""
   count = f"[{step.done:{len(str(step.total))}}/{step.total}]"
-  times = f"{clock(elapsed)} elapsed, {clock(step.seconds_left)} left"
+  passed, left = units.clock(elapsed), units.clock(step.seconds_left)
+  times = f"{passed} elapsed, {left} left"
   return f"{count}  {times}  {step.point}"[:_WIDTH]
-
-
-def clock(seconds: float) -> str:
-  """`2:05`, from an hour on `1:02:05`."""
-  minutes, rest = divmod(max(0, round(seconds)), 60)
-  hours, minutes = divmod(minutes, 60)
-  if hours:
-    return f"{hours}:{minutes:02d}:{rest:02d}"
-  return f"{minutes}:{rest:02d}"

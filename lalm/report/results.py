@@ -16,11 +16,13 @@ from lalm.scaling import reading
 LAWLESS = (
     "attention_error",
     "block_structure",
+    "copy_task",
     "form_error",
     "generation_time",
     "longest_context",
     "peer_comparison",
     "step_floor",
+    "train_lm",
 )
 PASSES = ("forward", "forward_backward")
 

@@ -69,10 +69,10 @@ class Task:
     )
 
   def ended(
-      self, point: runs.Point, parameters: Any, folder: pathlib.Path
+      self, run: runs.Run, parameters: Any, kept: pathlib.Path
   ) -> dict[str, Any]:
     """Nothing more."""
-    del point, parameters, folder
+    del run, parameters, kept
     return {}
 
 

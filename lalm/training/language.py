@@ -16,6 +16,7 @@ from lalm.data import batches
 from lalm.data import corpus
 from lalm.data import prepared
 from lalm.data import tokens
+from lalm.models import files
 from lalm.models import generate
 from lalm.models import mixer
 from lalm.models import transformer
@@ -79,18 +80,24 @@ class Task:
     return runs.Data(lambda number: batch(step=number), judge)
 
   def ended(
-      self, point: runs.Point, parameters: Any, folder: pathlib.Path
+      self, run: runs.Run, parameters: Any, kept: pathlib.Path
   ) -> dict[str, Any]:
-    """Bits a byte at each position of the context, and a text it makes."""
-    text, sizes = self._text(point, folder.parents[1]), self.sizes(point)
+    """Bits a byte at each position, a text it makes, and the model's file."""
+    point, sizes = run.point, self.sizes(run.point)
+    text = self._text(point, kept)
     losses, held_out = _losses(sizes), _held_out(text, point)
     each = [losses(parameters, part) for part in held_out]
     by_place = np.mean(np.concatenate(each), axis=0)
     bins = np.array_split(by_place, min(_BINS, len(by_place)))
     size = _size(text, held_out)
+    card = _card(run, text, float(by_place.mean()), size)
+    name = f"models/{point['mechanism']}-{run.name}.safetensors"
+    model = files.Model(parameters, sizes, card, text.tokenizer.dumps())
+    files.save(kept.parent / name, model)
     return {
         "by_position": [bits(float(b.mean()), size) for b in bins],
         "sample": self._sample(sizes, parameters, text),
+        "model": name,
     }
 
   def _text(self, point: runs.Point, folder: pathlib.Path) -> Any:
@@ -112,6 +119,23 @@ class Task:
         parameters, sizes, prompt, count, jax.random.key(0), choice
     )
     return text.tokenizer.decode([*prompt[0].tolist(), *made[0].tolist()])
+
+
+def _card(
+    run: runs.Run, text: prepared.Prepared, loss: float, size: float
+) -> dict[str, Any]:
+  """What a model's file says of it."""
+  point = run.point
+  names = ("mechanism", "layers", "steps", "batch", "length", "rate")
+  return {
+      "corpus": pathlib.Path(point["corpus"]).name or "standard library",
+      "digest": text.digest,
+      "tokens": len(text.train),
+      "seed": run.seed,
+      "loss": loss,
+      "bits_per_byte": bits(loss, size),
+      **{name: point[name] for name in names},
+  }
 
 
 def _held_out(

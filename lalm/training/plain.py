@@ -52,7 +52,7 @@ def loss(
     heads: H.
     layers: L.
   """
-  logits = forward(parameters, batch.tokens, mixer, heads, layers)
+  logits = forward(parameters, jnp.asarray(batch.tokens), mixer, heads, layers)
   right = jnp.take_along_axis(logits, batch.targets[..., None], axis=-1)
   return jnp.mean(jax.nn.logsumexp(logits, axis=-1) - right[..., 0])
 
@@ -66,8 +66,8 @@ def forward(
   x = table[tokens]
   B, T, D = x.shape
   K = D // heads
-  rates = _BASE ** (-jnp.arange(0, K, 2) / K)
-  angles = jnp.arange(T)[:, None, None] * rates
+  rates = _BASE ** (-jnp.arange(0, K, 2, dtype=jnp.float32) / K)
+  angles = jnp.arange(T, dtype=jnp.float32)[:, None, None] * rates
   c, s = jnp.cos(angles).astype(x.dtype), jnp.sin(angles).astype(x.dtype)
   for i in range(layers):
     own = parameters[f"mixer_{i}"]

@@ -97,9 +97,7 @@ def tensors(batch: Batch) -> tuple[Any, Any]:
   """Returns tokens and targets of a batch."""
   import torch
 
-  tokens, targets = (
-      torch.from_numpy(np.array(x, np.int64)) for x in batch[:2]
-  )
+  tokens, targets = (torch.from_numpy(np.array(x, np.int64)) for x in batch[:2])
   return tokens, targets
 
 
@@ -107,7 +105,7 @@ def gradients(model: Model, batch: Batch) -> tuple[float, list[np.ndarray]]:
   """Returns the loss of a batch and its gradient, leaf by leaf."""
   value = model.loss(*tensors(batch))
   value.backward()
-  return float(value), [x.grad.numpy() for x in model.leaves]
+  return float(value.detach()), [x.grad.numpy() for x in model.leaves]
 
 
 def make(
@@ -117,7 +115,7 @@ def make(
   import torch
 
   tokens, targets = tensors(batch)
-  groups = [
+  groups: list[dict[str, Any]] = [
       {"params": [x for x in model.leaves if x.ndim > 1]},
       {"params": [x for x in model.leaves if x.ndim <= 1], "weight_decay": 0.0},
   ]

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
+from lalm import units
 from lalm.data.batches import Batch
 from lalm.measure import ceilings
 from lalm.measure import kernel
@@ -46,6 +47,14 @@ class Data(NamedTuple):
   judge: Callable[[Any], dict[str, float]]
 
 
+class Run(NamedTuple):
+  """A run that has ended: its point, its seed, and a name of its own."""
+
+  point: Point
+  seed: int
+  name: str
+
+
 class Task(Protocol):
   """What there is to learn, and by which model."""
 
@@ -65,9 +74,12 @@ class Task(Protocol):
     """What from; the folder is for what is made once."""
 
   def ended(
-      self, point: Point, parameters: Any, folder: pathlib.Path
+      self, run: "Run", parameters: Any, kept: pathlib.Path
   ) -> dict[str, Any]:
-    """Fields of the record that follow from what was learnt."""
+    """Fields of the record that follow from what was learnt.
+
+    The folder is that of `data`; beside it is what a user may want to open.
+    """
 
 
 class Target:
@@ -76,9 +88,13 @@ class Target:
   Args:
     task: the task.
     code: modules that a run follows from, beside those of training.
+
+  Attributes:
+    tell: takes a line for the user, of how far a run is.
   """
 
   def __init__(self, task: Task, *code: Any) -> None:
+    self.tell: Callable[[str], None] = _say
     self._task = task
     self._code = code
     self._rate = functools.cache(ceilings.products)
@@ -132,15 +148,35 @@ class Target:
         round=max(1, point["steps"] // point["rounds"]),
         every=max(1, point["steps"] // _LINES),
     )
-    folder = kept / "runs" / f"{key}-{replicate}"
+    name = f"{key}-{replicate}"
+    folder = kept / "runs" / name
     try:
-      outcome = loop.run(plan, folder, progress=_tell, say=_say)
+      outcome = loop.run(
+          plan, folder, progress=self._progress(sizes, plan), say=self.tell
+      )
     except loop.Busy as error:
       return {"status": "skipped", "reason": str(error)}
     parameters = outcome.state.parameters
     record = kernel.identity(point, replicate, key)
     record |= self._figures(point, sizes, plan, outcome)
-    return record | self._task.ended(point, parameters, folder)
+    run = Run(point, seed, name)
+    return record | self._task.ended(run, parameters, kept)
+
+  def _progress(
+      self, sizes: Sizes, plan: loop.Plan
+  ) -> Callable[[loop.Progress], None]:
+    """What tells of each line of metrics."""
+    batch, rate = plan.batch(0), self._rate(sizes.dtype)
+    share = _BACKWARD * _products(sizes, batch) / batch.tokens.size / rate
+
+    def progress(told: loop.Progress) -> None:
+      self.tell(
+          f"{told.step:,}/{told.steps:,} {units.clock(told.seconds_left)} left,"
+          f" {told.loss:.3f} nats, {told.tokens_per_second:,.0f} tokens/s,"
+          f" {units.share(share * told.tokens_per_second)} of products"
+      )
+
+    return progress
 
   def _run(self, point: Point) -> Any:
     sizes = self._task.sizes(point)
@@ -218,17 +254,6 @@ def _products(sizes: Sizes, batch: Batch) -> int:
   )
   loss = step.cross_entropy(sizes)
   return operations.count(loss, parameters, batch).products
-
-
-def _tell(told: loop.Progress) -> None:
-  """One line to standard error, that of the worker."""
-  print(
-      f"  step {told.step:,} of {told.steps:,}, loss {told.loss:.4f},"
-      f" {told.tokens_per_second:,.0f} tokens/s, {told.seconds_left:,.0f} s"
-      " left",
-      file=sys.stderr,
-      flush=True,
-  )
 
 
 def _say(line: str) -> None:

@@ -9,7 +9,7 @@ is timed is first compared, on a short batch, with a model in float64.
 from collections.abc import Callable
 import dataclasses
 import functools
-import importlib.util
+from importlib import metadata
 from typing import Any, NamedTuple
 
 import jax
@@ -37,7 +37,7 @@ from lalm.training import runs
 from lalm.training import step
 
 OURS, HAND, TORCH = "lalm", "plain", "torch"
-# A step's parts beside its gradient; the values cost the same whatever they are.
+# A step costs the same whatever these are.
 _RATE, _DECAY, _CLIP = 1e-3, 0.1, 1.0
 _GATE = 72  # tokens on which forms are compared: more than one chunk of some
 
@@ -53,7 +53,7 @@ def get(name: str) -> catalogue.Mechanism:
   found = mixers.get(name)
   forms = [OURS]
   forms += [HAND] if name in plain.MIXERS else []
-  forms += [TORCH] if name in pytorch.MIXERS and _torch() else []
+  forms += [TORCH] if name in pytorch.MIXERS and _torch_version() else []
   return dataclasses.replace(
       found,
       forms=dict.fromkeys(forms, found.definition),
@@ -62,9 +62,14 @@ def get(name: str) -> catalogue.Mechanism:
   )
 
 
-def _torch() -> bool:
-  """Whether PyTorch imports, and a GPU's seconds are not beside a CPU's."""
-  return importlib.util.find_spec("torch") is not None and not libraries.on_gpu()
+def _torch_version() -> dict[str, str]:
+  """Its version where PyTorch is; a processor's is of no use beside a GPU."""
+  if libraries.on_gpu():
+    return {}
+  try:
+    return {TORCH: metadata.version(TORCH)}
+  except metadata.PackageNotFoundError:
+    return {}
 
 
 class Program(NamedTuple):
@@ -104,30 +109,35 @@ class Target(kernel.Target):
       self, point: kernel.Point, replicate: int, settings: kernel.Settings
   ) -> dict[str, Any]:
     """The record of one point in this process."""
-    if point["form"] != TORCH:
-      return super().measure(point, replicate, settings)
+    if point["form"] == TORCH:
+      record = self._measure_torch(point, replicate, settings)
+    else:
+      record = super().measure(point, replicate, settings)
+    # Of all records of a sweep, whose forms are compared.
+    return {**record, "versions": record["versions"] | _torch_version()}
+
+  def _measure_torch(
+      self, point: kernel.Point, replicate: int, settings: kernel.Settings
+  ) -> dict[str, Any]:
     import torch
 
     torch.set_num_threads(environment.cores())
     record = kernel.identity(point, replicate, self._torch_key(point))
-    record["versions"] = {**record["versions"], "torch": torch.__version__}
     record |= kernel.outcome(_verdict(point))
     if record["status"] != "ok":
       return record
     memory.settle()
-    model = pytorch.Model(
+    own = pytorch.Model(
         _parameters(point), point["heads"], point["layers"], point["length"]
     )
-    run = pytorch.make(model, _batch(point), _RATE, _DECAY, _CLIP)
+    run = pytorch.make(own, _batch(point), _RATE, _DECAY, _CLIP)
     run()
     timed = timing.measure(run, budget=settings.get("point_budget", 2.0))
     return record | {"seconds": timed.seconds, "calls": timed.calls}
 
   def _torch_key(self, point: kernel.Point) -> str:
-    import torch
-
-    code = keys.code(pytorch, Target.measure)
-    return keys.of(point, torch.__version__, code)
+    code = keys.code(pytorch, Target._measure_torch)
+    return keys.of(point, str(_torch_version()), code)
 
   def _program(self, point: kernel.Point, mechanism: Any) -> Any:
     del mechanism
@@ -219,8 +229,12 @@ def _verdict(point: kernel.Point) -> error.Verdict:
     expected = _expected({**short, "dtype": "float64"}, wide, batch)
   relative = max(map(samples.relative_rms, found, expected))
   # Each layer rounds anew, and so does what is behind it.
-  tolerance = 2 * point["layers"] * tolerances.gradient(
-      point["dtype"], short["length"], jax.default_backend()
+  tolerance = (
+      2
+      * point["layers"]
+      * tolerances.gradient(
+          point["dtype"], short["length"], jax.default_backend()
+      )
   )
   return error.verdict("gradients", relative, tolerance)
 
@@ -233,7 +247,7 @@ def _gradients(
   if point["form"] == TORCH:
     own = pytorch.Model(parameters, *shape, point["length"])
     value, each = pytorch.gradients(own, batch)
-    return [np.float64(value), *(x.astype(np.float64) for x in each)]
+    return [np.array(value), *(x.astype(np.float64) for x in each)]
   if point["form"] == HAND:
     loss = lambda p, b: plain.loss(p, b, point["mechanism"], *shape)
     return _wide(jax.jit(jax.value_and_grad(loss))(parameters, batch))
@@ -249,9 +263,7 @@ def _expected(
     return _gradients(form, parameters, batch)
   own = model(point)
   other = tuple(f"{name}.{_other(name)}" for name in own.mixers)
-  return _of_library(
-      dataclasses.replace(own, mixers=other), parameters, batch
-  )
+  return _of_library(dataclasses.replace(own, mixers=other), parameters, batch)
 
 
 def _other(name: str) -> str:

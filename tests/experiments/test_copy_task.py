@@ -2,6 +2,8 @@
 
 import json
 import pathlib
+import re
+import runpy
 
 import pytest
 
@@ -20,13 +22,20 @@ _SMALL = (
 )  # fmt: skip
 
 
-def _run(tmp_path, *flags):
+def _run(tmp_path, *flags, experiment=copy_task.EXPERIMENT):
   arguments = ["prog", f"--out={tmp_path}", *_SMALL, *flags]
-  return command.run(arguments, copy_task.EXPERIMENT)
+  return command.run(arguments, experiment)
 
 
 def test_a_small_run_ends_in_a_figure_and_is_not_run_again(tmp_path, capsys):
-  assert _run(tmp_path) == 0
+  told = []
+  watched = copy_task.EXPERIMENT._replace(progress=told.append)
+  assert _run(tmp_path, experiment=watched) == 0
+  words = (
+      r"1/20 0:\d\d left, [\d.]+ nats, [\d,]+ tokens/s, [\d.]+ % of products"
+  )
+  assert re.fullmatch(words, told[0].point), told[0]
+  assert told[0][:2] == (0, 1) and told[-1][:2] == (1, 1)
   (folder,) = tmp_path.iterdir()
   (record,) = map(json.loads, (folder / "records.jsonl").open())
   assert record["status"] == "ok" and record["calls"] == 20
@@ -86,3 +95,24 @@ def test_what_cannot_be_trained_is_refused_in_a_line(
   errors = capsys.readouterr().err
   assert errors.count("\n") == 1 and words in errors
   assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_the_papers_setting_runs_and_tells_how_long_it_would_take(
+    tmp_path, capsys
+):
+  config = _ROOT / "configs" / "copy_task_paper.py"
+  wanted = runpy.run_path(str(config))["get_config"]()
+  flags = (
+      f"--config={config}", f"--out={tmp_path}", "--config.mechanisms=linear",
+      "--config.steps=20", "--config.rounds=1", "--config.drop=10",
+      "--config.replicates=1",
+  )  # fmt: skip
+  assert command.run(["prog", *flags], copy_task.EXPERIMENT) == 0
+  (folder,) = tmp_path.iterdir()
+  (record,) = map(json.loads, (folder / "records.jsonl").open())
+  assert record["status"] == "ok" and record["parameters"] > 3e6
+  step = record["seconds"][0] / 20
+  hours, steps = step * wanted.steps / 3600, f"{wanted.steps:,} steps"
+  with capsys.disabled():
+    print(f"\nthe paper's setting: {step:.2f} s a step, {hours:.1f} h {steps}")

@@ -6,7 +6,10 @@ import math
 import pytest
 
 from experiments import train_lm
+from lalm.data import tokens
 from lalm.launch import command
+from lalm.models import files
+from lalm.models import transformer
 from lalm.training import language
 from lalm.training import mixers
 
@@ -47,6 +50,13 @@ def test_a_small_run_ends_in_bits_a_byte_and_a_text(tmp_path, corpus):
   assert record["by_position"][0] > 0 and len(record["sample"]) > 10
   assert "| hybrid | 0.01 |" in (folder / "table.md").read_text()
   assert (folder / "figures" / "learning.svg").stat().st_size > 1000
+  model = files.load(folder / record["model"])
+  assert model.card["loss"] == pytest.approx(last["loss"], rel=1e-5)
+  assert model.card["bits_per_byte"] == pytest.approx(last["bits_per_byte"])
+  assert model.card["corpus"] == "text.txt" and model.card["steps"] == 20
+  prompt = tokens.loads(model.tokenizer).encode("line 7 says ")
+  out = transformer.forward(model.parameters, model.sizes, prompt[None])
+  assert out.logits.shape == (1, len(prompt), 270)
 
 
 @pytest.mark.parametrize("name, status", (("wordnet", 0), ("normal", 2)))

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from lalm.attention import catalogue
+from lalm.models import layers
 from lalm.models import mixer
 from lalm.models import sizes as sizes_lib
 from lalm.models import transformer
@@ -21,9 +22,10 @@ _QUICK = (
     "deltaproduct",
 )
 _VARIANTS = {
-    "learned, layer, gelu": dict(
-        positions="learned", norm="layer", network="gelu"
+    "sinusoidal, layer, gelu": dict(
+        positions="sinusoidal", norm="layer", network="gelu"
     ),
+    "learned": dict(positions="learned"),
     "convolution, untied": dict(convolution=3, tied=False),
     "no positions": dict(positions="none"),
 }
@@ -88,11 +90,13 @@ def test_a_prompt_and_what_follows_are_the_whole(tokens):
 
 @pytest.mark.parametrize(
     "name",
-    (
-        "linear",
-        "lsh",
-        pytest.param("gated_deltanet", marks=pytest.mark.slow),
-    ),
+    [
+        name
+        if name in ("linear", "lsh")
+        else pytest.param(name, marks=pytest.mark.slow)
+        for name in catalogue.names()
+        if catalogue.get(name).causal
+    ],
 )
 def test_gradients_reach_no_later_token(name):
   model = small.sizes(name, "softmax", convolution=3, tied=False)
@@ -157,6 +161,22 @@ def _compare_starts(parameters, model, tokens, start, bound):
       for place in (jnp.int32(0), jnp.int32(3))
   )
   _close(early, late, bound)
+
+
+def test_sines_are_of_places_and_products_of_distances():
+  model = small.sizes("softmax", positions="sinusoidal", width=10)
+  found = layers.sinusoids(jnp.arange(7)[None], model)[0]
+  assert found.shape == (7, 10)
+  np.testing.assert_allclose(found[:, 0], np.sin(np.arange(7)), atol=1e-6)
+  np.testing.assert_allclose(found[:, 5], np.cos(np.arange(7)), atol=1e-6)
+  slowest = np.arange(7) * 1e4 ** (-8 / 10)
+  np.testing.assert_allclose(found[:, 4], np.sin(slowest), atol=1e-6)
+  products = found @ found.T
+  for distance in range(1, 7):
+    each = np.diagonal(products, distance)
+    np.testing.assert_allclose(each, each[0], atol=1e-5)
+  odd = small.sizes("softmax", positions="sinusoidal", width=5, heads=1)
+  assert layers.sinusoids(jnp.arange(7)[None], odd).shape == (1, 7, 5)
 
 
 def test_order_matters_to_softmax_only_with_positions():

@@ -63,11 +63,33 @@ def test_a_row_is_a_mixer_the_best_first():
   assert "2 layers, n=128, 300 steps" in text.splitlines()[0]
 
 
-def test_a_language_model_is_judged_in_bits():
-  records = [_record(0, [2.0, 1.0, 0.5], experiment="train_lm")]
-  text = learning.tables(records, {})
-  assert "| mixer | rate | bits a byte | nats a token |" in text
-  assert "| 0.250 (1 seed) | 0.500 (1 seed) |" in text
+_LANGUAGE = [
+    _record(0, [2.0, 1.0, 0.5], experiment="train_lm"),
+    _record(0, [2.0, 1.6], experiment="train_lm", mechanism="softmax"),
+]
+for record in _LANGUAGE:
+  record |= {"by_position": [2.0, 1.0], "sample": "def f():\n  return `1`"}
+
+
+def test_a_language_model_is_judged_in_bits_and_after_equal_time():
+  text = learning.tables(_LANGUAGE, {})
+  head = "| mixer | rate | bits a byte | bits a byte after 20.0 s |"
+  assert head in text
+  assert "| 0.250 (1 seed) | 0.500 (1 seed) | 0.500 (1 seed) |" in text
+  assert "| 0.800 (1 seed) | 0.800 (1 seed) | 1.600 (1 seed) |" in text
+  assert "A text by softmax, 0.001:\n\n    def f():\n      return `1`" in text
+
+
+def test_its_figure_has_a_panel_by_position():
+  found = learning.learners(_LANGUAGE)
+  with canvas.settings():
+    drawn = learning_figure.draw(found, "train_lm", "here")
+  by_steps, _, by_position = drawn.axes
+  assert list(by_steps.get_lines()[0].get_ydata()) == [1.0, 0.5, 0.25]
+  assert "4,096 tokens" in by_steps.get_xlabel()
+  first = by_position.get_lines()[0]
+  assert list(first.get_xdata()) == [32, 96]
+  assert list(first.get_ydata()) == [2.0, 1.0]
 
 
 def test_a_run_that_diverged_is_told_and_drawn():

@@ -62,16 +62,6 @@ def test_a_quick_sweep_does_not_flood_a_terminal():
   assert told(Terminal(), 1000, 0.001).count("\r") <= 12
 
 
-def test_times_are_told_in_minutes_and_hours():
-  assert [progress.clock(s) for s in (-3, 0.4, 65, 3599.6, 3725)] == [
-      "0:00",
-      "0:00",
-      "1:05",
-      "1:00:00",
-      "1:02:05",
-  ]
-
-
 def test_a_closed_stream_ends_no_sweep():
   stream = io.StringIO()
   stream.close()
