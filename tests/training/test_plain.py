@@ -35,7 +35,9 @@ def _batch(length, seed=0):
 
 
 @pytest.mark.parametrize("mixer", plain.MIXERS)
-@pytest.mark.parametrize("length", (1, 131))  # more than a chunk, and odd
+@pytest.mark.parametrize(
+    "length", (pytest.param(1, marks=pytest.mark.slow), 131)
+)  # more than a chunk, and odd
 def test_logits_are_the_models(mixer, length):
   with jax.enable_x64(True):
     model, batch = _model(mixer, length), _batch(length)
