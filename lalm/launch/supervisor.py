@@ -102,6 +102,7 @@ class Supervisor:
     self._memory = min((n for n in (device, host) if n), default=None)
     self._visits = self._total = 0
     self._shown: Progress | None = None
+    self._end = time.monotonic()  # as it is foreseen
     self._kept: list[int] = []
     self.failures = Failures(self._plans, records)
     self.interrupted: list[str] = []
@@ -258,6 +259,7 @@ class Supervisor:
     """Measures points, as long as there is time."""
     job = self._job(replicate, todo)
     waiting = list(todo)
+    self._foresee(waiting, replicate)
 
     def wanted(index: int) -> bool:
       return not self.failures.blocked(index, replicate)
@@ -280,7 +282,7 @@ class Supervisor:
           )
           self._learn(answer)
           self._visits += 1
-          self._tell(answer.position, waiting, replicate)
+          self._tell(answer.position, self._foresee(waiting, replicate))
 
   def _job(self, replicate: int, todo: Sequence[int]) -> conversation.Job:
     gated = all(
@@ -363,17 +365,23 @@ class Supervisor:
   def _hear(self, text: str) -> None:
     """Shows what a worker tells of the point that it is at."""
     total = max(self._total, self._visits + 1)
-    left = self._shown.seconds_left if self._shown else 0.0
+    left = max(0.0, self._end - time.monotonic())
     self._progress(Progress(self._visits, total, left, text))
 
-  def _tell(self, index: int, waiting: Sequence[int], replicate: int) -> None:
+  def _foresee(self, waiting: Sequence[int], replicate: int) -> float:
+    """Seconds until the end, predicted."""
     later = self._settings["replicates"] - replicate - 1
     left = later * budget.START
     wanted = [(i, budget.Visits(1, _compiles(replicate))) for i in waiting]
     wanted += [(i, self.visits(i, replicate + 1)) for i in self._kept]
     for i, visits in wanted:
       left += self._plans[i].cost(self.point_budget, visits)
-    left = min(left, max(0.0, self._deadline - time.monotonic()))
+    now = time.monotonic()
+    left = min(left, max(0.0, self._deadline - now))
+    self._end = now + left
+    return left
+
+  def _tell(self, index: int, left: float) -> None:
     total = max(self._total, self._visits)
     label = grid.label(self._plans[index].point)
     self._shown = Progress(self._visits, total, left, label)

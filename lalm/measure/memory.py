@@ -210,14 +210,17 @@ def flag(
 
   Args:
     measured: bytes beyond the arguments.
-    figures: of `compiler`.
+    figures: of `compiler`; outputs in place of arguments take nothing more.
     closed_form: bytes of temporaries and outputs, None if there is no model.
   """
   temporaries = figures["compiler_temp_bytes"]
   outputs = figures["compiler_output_bytes"]
+  inside = figures.get("compiler_alias_bytes") or 0
   known = temporaries is not None and outputs is not None
   expected = {
-      "compiler": (temporaries or 0) + (outputs or 0) if known else None,
+      "compiler": (temporaries or 0) + (outputs or 0) - inside
+      if known
+      else None,
       "closed form": closed_form,
   }
   return ", ".join(

@@ -2,7 +2,8 @@
 
 A parameter's name is its path, `mixer_0.qkv.kernel`; the file's metadata holds
 the sizes and a card (what it was trained on, how long, its loss) as JSON.
-Nothing in a file is ever executed.
+Nothing in a file is ever executed, nor a module imported that it names, unless
+that is asked for.
 """
 
 from collections.abc import Mapping
@@ -56,8 +57,12 @@ def save(path: str | os.PathLike[str], model: Model) -> None:
   store.replace(path, tensors.save(arrays, notes))
 
 
-def load(path: str | os.PathLike[str]) -> Model:
+def load(path: str | os.PathLike[str], *, own: bool = False) -> Model:
   """Reads what `save` has written.
+
+  Args:
+    path: of the file.
+    own: whether its mixers may be `package.module:NAME`, which is imported.
 
   Raises:
     ValueError: no such file, one that is damaged, or of another kind.
@@ -77,9 +82,13 @@ def load(path: str | os.PathLike[str]) -> Model:
         f" {', '.join(notes) or 'none'}"
     )
   try:
-    sizes = sizes_lib.of(json.loads(notes[_SIZES]))
+    plain = json.loads(notes[_SIZES])
+    foreign = [x for x in plain.get("mixers", ()) if ":" in str(x)]
+    if foreign and not own:
+      raise ValueError(f"mixers: expected the library's, got {foreign[0]!r}")
+    sizes = sizes_lib.of(plain)
     card = json.loads(notes.get(_CARD, "{}"))
-  except (ValueError, TypeError, KeyError) as error:
+  except (ValueError, TypeError, KeyError, AttributeError) as error:
     raise ValueError(
         f"{os.fspath(path)}: expected sizes that a model has, got {error}"
     ) from error

@@ -140,8 +140,9 @@ def _markdown(
   ]
   lines = medians.table(head, rows, words=1)
   heading = f"**{_heading(records, environment)}**"
-  texts = _samples(found)
-  return "\n".join([heading, "", *lines, "", *_NOTES, *notes, *texts, ""])
+  if name == "train_lm":
+    notes = [*_AFTER, *notes, *_samples(found)]
+  return "\n".join([heading, "", *lines, "", *_NOTES, *notes, ""])
 
 
 _NOTES = (
@@ -149,6 +150,12 @@ _NOTES = (
     " of seeds drawn anew",
     "- utilisation: three times the products of a forward pass, per second,"
     " over the rate of a large product in the same process",
+)
+
+
+_AFTER = (
+    "- after the time of the quickest, along a line between two judgements: its"
+    " schedule is then at its end, that of others is not",
 )
 
 
@@ -179,7 +186,8 @@ def _samples(found: list[Learner]) -> list[str]:
   for one in found:
     for text in [x.get("sample") for x in one.records[:1]]:
       if text:
-        lines += ["", f"A text by {one.mechanism}, {one.rate:g}:", ""]
+        by = f"{one.mechanism}, {one.rate:g}"
+        lines += ["", f"A text begun with some held out, by {by}:", ""]
         lines += [f"    {line}".rstrip() for line in text.splitlines()]
   return lines
 

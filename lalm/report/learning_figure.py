@@ -160,4 +160,4 @@ def _by_position(record: Mapping[str, Any]) -> Points:
   """Bits a byte in the end, at the middle of each bin of positions."""
   values = record["by_position"]
   width = record["point"]["length"] / len(values)
-  return [((i + 0.5) * width, value) for i, value in enumerate(values)]
+  return [((i + 0.5) * width, _number(value)) for i, value in enumerate(values)]

@@ -1,12 +1,13 @@
 """A sweep's progress in one line: points done, elapsed, time left."""
 
+import os
 import sys
 import time
 from typing import Callable, Protocol, TextIO
 
 from lalm import units
 
-_WIDTH = 79  # characters
+_WIDTH = 79  # characters of a terminal that does not tell
 _TERMINAL, _FILE = 0.1, 15.0  # seconds between two lines
 
 
@@ -63,8 +64,10 @@ class Line:
         return
       self._shown = now
       words = line(step, now - self._begun)
+      width = _columns(self._stream) if terminal else len(words)
+      words = words[:width]
       end = "\n" if last or not terminal else ""
-      start = f"\r{words:{_WIDTH}}" if terminal else words
+      start = f"\r{words:{width}}" if terminal else words
       self._stream.write(start + end)
       self._stream.flush()
     except (OSError, ValueError):  # the reader is gone, or the stream closed
@@ -76,4 +79,12 @@ def line(step: Step, elapsed: float) -> str:
   count = f"[{step.done:{len(str(step.total))}}/{step.total}]"
   passed, left = units.clock(elapsed), units.clock(step.seconds_left)
   times = f"{passed} elapsed, {left} left"
-  return f"{count}  {times}  {step.point}"[:_WIDTH]
+  return f"{count}  {times}  {step.point}"
+
+
+def _columns(stream: TextIO) -> int:
+  """Characters of a terminal's line, but for the last."""
+  try:
+    return os.get_terminal_size(stream.fileno()).columns - 1 or _WIDTH
+  except (OSError, ValueError, AttributeError):  # a stand-in for a terminal
+    return _WIDTH

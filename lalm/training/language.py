@@ -95,7 +95,7 @@ class Task:
     model = files.Model(parameters, sizes, card, text.tokenizer.dumps())
     files.save(kept.parent / name, model)
     return {
-        "by_position": [bits(float(b.mean()), size) for b in bins],
+        "by_position": [runs.number(bits(b.mean(), size)) for b in bins],
         "sample": self._sample(sizes, parameters, text),
         "model": name,
     }
@@ -132,8 +132,8 @@ def _card(
       "digest": text.digest,
       "tokens": len(text.train),
       "seed": run.seed,
-      "loss": loss,
-      "bits_per_byte": bits(loss, size),
+      "loss": runs.number(loss),
+      "bits_per_byte": runs.number(bits(loss, size)),
       **{name: point[name] for name in names},
   }
 
@@ -157,7 +157,7 @@ def _size(text: prepared.Prepared, held_out: list[batches.Batch]) -> float:
 
 def bits(loss: float, bytes_per_token: float) -> float:
   """Returns bits a byte of nats a token."""
-  return loss / math.log(2) / bytes_per_token
+  return float(loss) / math.log(2) / bytes_per_token
 
 
 def matched(sizes: Sizes) -> Sizes:

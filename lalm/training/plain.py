@@ -158,4 +158,9 @@ def make(
     )
     return State(count, pick(0), pick(1), pick(2)), value
 
-  return jax.jit(step, donate_argnums=0)
+  def in_full(state: State, batch: Batch) -> tuple[State, jax.Array]:
+    # As the library multiplies: accelerators would take fewer bits.
+    with jax.default_matmul_precision("highest"):
+      return step(state, batch)
+
+  return jax.jit(in_full, donate_argnums=0)

@@ -101,17 +101,24 @@ def tensors(batch: Batch) -> tuple[Any, Any]:
   return tokens, targets
 
 
-def gradients(model: Model, batch: Batch) -> tuple[float, list[np.ndarray]]:
-  """Returns the loss of a batch and its gradient, leaf by leaf."""
-  value = model.loss(*tensors(batch))
-  value.backward()
-  return float(value.detach()), [x.grad.numpy() for x in model.leaves]
+def gradients(model: Model, batch: Batch) -> list[np.ndarray]:
+  """Returns the gradient of a batch's loss, leaf by leaf."""
+  model.loss(*tensors(batch)).backward()
+  return [x.grad.numpy() for x in model.leaves]
 
 
 def make(
     model: Model, batch: Batch, rate: float, decay: float, clip: float
-) -> Callable[[], None]:
-  """Returns a step of AdamW on a batch; arguments as of `plain.make`."""
+) -> Callable[[], float]:
+  """Returns a step of AdamW on a batch, which returns the loss before it.
+
+  Args:
+    model: whose parameters it changes.
+    batch: the same at each step.
+    rate: as the arguments after it, of `plain.make`.
+    decay: of matrices.
+    clip: greatest norm of a gradient.
+  """
   import torch
 
   tokens, targets = tensors(batch)
@@ -123,10 +130,12 @@ def make(
       groups, rate, _MOMENTA, weight_decay=decay, fused=True
   )
 
-  def step() -> None:
+  def step() -> float:
     optimizer.zero_grad(set_to_none=True)
-    model.loss(tokens, targets).backward()
+    value = model.loss(tokens, targets)
+    value.backward()
     torch.nn.utils.clip_grad_norm_(model.leaves, clip)
     optimizer.step()
+    return float(value.detach())
 
   return step

@@ -116,8 +116,8 @@ class Target:
     state, batch = self._shapes(point)
     programs = (run.lower(state, batch), _drawn(sizes).lower(_KEY))
     lowered = [program.as_text() for program in programs]
-    modules = [sys.modules[f"lalm.training.{n}"] for n in ("loop", "optimizer")]
-    code = keys.code(type(self), *modules, *self._code)
+    own = (Target.measure, Target._figures, _products, number)
+    code = keys.code(*own, loop, optimizer, *self._code)
     products = _products(sizes, batch)
     rate = _REACHED * self._rate(sizes.dtype)
     held = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(state))
@@ -171,9 +171,10 @@ class Target:
 
     def progress(told: loop.Progress) -> None:
       self.tell(
-          f"{told.step:,}/{told.steps:,} {units.clock(told.seconds_left)} left,"
-          f" {told.loss:.3f} nats, {told.tokens_per_second:,.0f} tokens/s,"
-          f" {units.share(share * told.tokens_per_second)} of products"
+          f"{told.step:,}/{told.steps:,}, {told.loss:.3f} nats,"
+          f" {told.tokens_per_second:,.0f}/s,"
+          f" {units.share(share * told.tokens_per_second)} of products,"
+          f" {units.clock(told.seconds_left)} left"
       )
 
     return progress
@@ -214,10 +215,10 @@ class Target:
         "products": products,
         "utilisation": products * point["steps"] / outcome.seconds / rate,
         "skipped": lines[-1]["skipped"],
-        "curve": [[x["step"], x["seconds"], _number(x["loss"])] for x in lines],
+        "curve": [[x["step"], x["seconds"], number(x["loss"])] for x in lines],
         "judged": [
             {"step": x["step"], "seconds": x["seconds"]}
-            | {name: _number(y) for name, y in x["judged"].items()}
+            | {name: number(y) for name, y in x["judged"].items()}
             for x in judged
         ],
     }
@@ -242,8 +243,8 @@ def _drawn(sizes: Sizes) -> Any:
   return jax.jit(lambda key: transformer.init(key, sizes))
 
 
-def _number(value: float) -> float | None:
-  """A number that JSON can hold: None where it is not finite."""
+def number(value: float) -> float | None:
+  """Returns a number that JSON can hold: None where it is not finite."""
   return value if math.isfinite(value) else None
 
 

@@ -2,8 +2,12 @@
 
 Mechanisms are mixers as `mixers` names them; forms are how the model is
 written: `lalm`; `plain`, by hand in JAX; `torch`, with PyTorch's fused
-attention, where it imports. A call is loss, gradient, clipping and AdamW. What
-is timed is first compared, on a short batch, with a model in float64.
+attention, where it is installed. A call is loss, gradient, clipping and AdamW;
+that of `lalm` also counts what is not finite, and the norm of the gradient.
+
+What is timed is compared before with the model written otherwise: the loss of
+the first call, at the full length, and on a short batch the gradients, in
+float64.
 """
 
 from collections.abc import Callable
@@ -17,18 +21,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from lalm.attention import catalogue
+from lalm.attention import tuning
 from lalm.data.batches import Batch
 from lalm.measure import environment
 from lalm.measure import error
 from lalm.measure import kernel
 from lalm.measure import keys
-from lalm.measure import libraries
 from lalm.measure import memory
 from lalm.measure import samples
 from lalm.measure import timing
 from lalm.measure import tolerances
 from lalm.models import transformer
 from lalm.models.sizes import Sizes
+from lalm.training import language
 from lalm.training import mixers
 from lalm.training import optimizer
 from lalm.training import plain
@@ -39,7 +44,7 @@ from lalm.training import step
 OURS, HAND, TORCH = "lalm", "plain", "torch"
 # A step costs the same whatever these are.
 _RATE, _DECAY, _CLIP = 1e-3, 0.1, 1.0
-_GATE = 72  # tokens on which forms are compared: more than one chunk of some
+_GATE = 300  # tokens whose gradients are compared: several chunks of most forms
 
 names = mixers.names
 
@@ -63,8 +68,8 @@ def get(name: str) -> catalogue.Mechanism:
 
 
 def _torch_version() -> dict[str, str]:
-  """Its version where PyTorch is; a processor's is of no use beside a GPU."""
-  if libraries.on_gpu():
+  """Its version where PyTorch is; a processor's is of no use beside others."""
+  if tuning.assumed() != "cpu":
     return {}
   try:
     return {TORCH: metadata.version(TORCH)}
@@ -94,16 +99,28 @@ class Target(kernel.Target):
   def __init__(self) -> None:
     super().__init__(get)
 
+  def surroundings(self) -> dict[str, Any]:
+    """Where it measures, PyTorch's version among those of all records."""
+    found = super().surroundings()
+    return {**found, "versions": found["versions"] | _torch_version()}
+
   def plan(
       self, point: kernel.Point, settings: kernel.Settings
   ) -> dict[str, Any]:
     """Key, operations, predicted bytes and seconds of one call."""
-    runs.check(point)
-    if point["form"] != TORCH:
-      return super().plan(point, settings)
-    # Not JAX's to count: as many as written by hand, at most as much memory.
-    by_hand = super().plan({**point, "form": HAND}, settings)
-    return {**by_hand, "key": self._torch_key(point)}
+    _check(point)
+    ours = super().plan({**point, "form": OURS}, settings)
+    parts, planned = [ours["key"], str(_torch_version())], ours
+    if point["form"] != OURS:  # measured again with ours: a ratio is of one run
+      by_hand = super().plan({**point, "form": HAND}, settings)
+      # PyTorch's attention holds no matrix either.
+      if point["form"] == HAND:  # each of whose layers keeps a matrix
+        several = max(1, point["layers"] // 2)
+        planned = {**by_hand, "bytes": several * by_hand["bytes"]}
+      parts.append(by_hand["key"])
+    if point["form"] == TORCH:
+      parts.append(keys.code(pytorch, Target._measure_torch))
+    return {**planned, "key": keys.of(point, *parts)}
 
   def measure(
       self, point: kernel.Point, replicate: int, settings: kernel.Settings
@@ -113,7 +130,6 @@ class Target(kernel.Target):
       record = self._measure_torch(point, replicate, settings)
     else:
       record = super().measure(point, replicate, settings)
-    # Of all records of a sweep, whose forms are compared.
     return {**record, "versions": record["versions"] | _torch_version()}
 
   def _measure_torch(
@@ -122,26 +138,24 @@ class Target(kernel.Target):
     import torch
 
     torch.set_num_threads(environment.cores())
-    record = kernel.identity(point, replicate, self._torch_key(point))
-    record |= kernel.outcome(_verdict(point))
-    if record["status"] != "ok":
-      return record
-    memory.settle()
+    kernel.use_cache(settings.get("cache"))
+    record = kernel.identity(point, replicate, "")  # the sweep's own is kept
     own = pytorch.Model(
         _parameters(point), point["heads"], point["layers"], point["length"]
     )
     run = pytorch.make(own, _batch(point), _RATE, _DECAY, _CLIP)
-    run()
+    first = run()
+    if settings.get("gate", True):
+      record |= kernel.outcome(_verdict(point, first))
+      if record["status"] != "ok":
+        return record
+    memory.settle()
     timed = timing.measure(run, budget=settings.get("point_budget", 2.0))
-    return record | {"seconds": timed.seconds, "calls": timed.calls}
-
-  def _torch_key(self, point: kernel.Point) -> str:
-    code = keys.code(pytorch, Target._measure_torch)
-    return keys.of(point, str(_torch_version()), code)
+    record |= {"seconds": timed.seconds, "calls": timed.calls}
+    return {**record, "status": "ok", "reason": ""}
 
   def _program(self, point: kernel.Point, mechanism: Any) -> Any:
     del mechanism
-    sizes = model(point)
     if point["form"] == HAND:
       shape = (point["mechanism"], point["heads"], point["layers"])
       function: Any = plain.make(*shape, _RATE, _DECAY, _CLIP)
@@ -150,7 +164,7 @@ class Target(kernel.Target):
       made = optimizer.Optimizer(
           rate=_RATE, schedule="constant", decay=_DECAY, clip=_CLIP
       ).make()
-      function = step.make(step.cross_entropy(sizes), made)
+      function = step.make(step.cross_entropy(model(point)), made)
       start = functools.partial(step.start, optimizer=made)
     state = jax.eval_shape(lambda: start(_parameters(point)))
     batch = jax.eval_shape(lambda: _batch(point))
@@ -190,20 +204,31 @@ class Target(kernel.Target):
       self, point: kernel.Point, mechanism: Any, ready: Any, seed: Any
   ) -> error.Verdict:
     del mechanism, seed
-    jax.block_until_ready(ready.run())  # what is done once is not timed
-    return _verdict(point)
+    return _verdict(point, float(jax.tree.leaves(ready.run())[0]))
 
 
 def model(point: kernel.Point) -> Sizes:
-  """Returns the model of a point, as `experiments.train_lm` trains it."""
-  return Sizes(
-      vocabulary=point["vocabulary"],
-      capacity=point["length"],
-      mixers=mixers.layers(point["mechanism"], point["layers"]),
-      width=point["heads"] * point["width"],
-      heads=point["heads"],
-      dtype=point["dtype"],
+  """Returns the model of a point: as large as that of softmax attention."""
+  return language.matched(
+      Sizes(
+          vocabulary=point["vocabulary"],
+          capacity=point["length"],
+          mixers=mixers.layers(point["mechanism"], point["layers"]),
+          width=point["heads"] * point["width"],
+          heads=point["heads"],
+          dtype=point["dtype"],
+      )
   )
+
+
+def _check(point: kernel.Point) -> None:
+  """Raises ValueError where a point is of no model that is written so."""
+  runs.check(point)
+  if point["form"] != OURS and point["dtype"] != "float32":
+    raise ValueError(
+        f"dtype: expected float32 of the form {point['form']}, got"
+        f" {point['dtype']}"
+    )
 
 
 def _parameters(point: kernel.Point) -> Any:
@@ -219,51 +244,68 @@ def _batch(point: kernel.Point) -> Batch:
   return Batch(whole[:, :-1], whole[:, 1:], weights)
 
 
-def _verdict(point: kernel.Point) -> error.Verdict:
-  """Gradients of a short batch beside those of a model in float64."""
+def _verdict(point: kernel.Point, first: float) -> error.Verdict:
+  """Whether a form's loss and gradients are those of one written otherwise.
+
+  Args:
+    point: of the form.
+    first: loss of its first call.
+  """
+  wanted = float(jax.jit(_otherwise(point))(_parameters(point), _batch(point)))
+  # Each layer rounds anew, and so does what is behind it.
+  rounds, device = 2 * point["layers"], jax.default_backend()
+  allowed = functools.partial(
+      tolerances.gradient, point["dtype"], ours=point["form"] == OURS
+  )
+  loss = error.verdict(
+      "loss",
+      abs(first - wanted) / abs(wanted),
+      rounds * allowed(point["length"], device),
+  )
+  if loss.status != "ok":
+    return loss
   short = {**point, "length": min(_GATE, point["length"]), "batch": 1}
-  parameters, batch = _parameters(short), _batch(short)
-  found = _gradients(short, parameters, batch)
+  relative = _relative(short)
+  return error.verdict("gradients", relative, rounds * allowed(_GATE, device))
+
+
+def _relative(point: kernel.Point) -> float:
+  """The greatest relative RMS of a gradient to that in float64."""
+  parameters, batch = _parameters(point), _batch(point)
+  found = _gradients(point, parameters, batch)
   with jax.enable_x64(True):
     wide = jax.tree.map(lambda x: jnp.asarray(x, jnp.float64), parameters)
-    expected = _expected({**short, "dtype": "float64"}, wide, batch)
-  relative = max(map(samples.relative_rms, found, expected))
-  # Each layer rounds anew, and so does what is behind it.
-  tolerance = (
-      2
-      * point["layers"]
-      * tolerances.gradient(
-          point["dtype"], short["length"], jax.default_backend()
-      )
-  )
-  return error.verdict("gradients", relative, tolerance)
+    loss = _otherwise({**point, "dtype": "float64"})
+    expected = jax.tree.leaves(jax.jit(jax.grad(loss))(wide, batch))
+  each = [
+      samples.relative_rms(x, np.asarray(y, np.float64))
+      for x, y in zip(found, expected, strict=True)
+  ]
+  return float(np.max(each))  # of which NaN is the greatest
 
 
 def _gradients(
     point: kernel.Point, parameters: Any, batch: Batch
 ) -> list[np.ndarray]:
-  """The loss and its gradients, by the form of the point."""
-  shape = point["heads"], point["layers"]
+  """Gradients by the form of a point, leaf by leaf."""
   if point["form"] == TORCH:
-    own = pytorch.Model(parameters, *shape, point["length"])
-    value, each = pytorch.gradients(own, batch)
-    return [np.array(value), *(x.astype(np.float64) for x in each)]
-  if point["form"] == HAND:
-    loss = lambda p, b: plain.loss(p, b, point["mechanism"], *shape)
-    return _wide(jax.jit(jax.value_and_grad(loss))(parameters, batch))
-  return _of_library(model(point), parameters, batch)
+    shape = point["heads"], point["layers"], point["length"]
+    found = pytorch.gradients(pytorch.Model(parameters, *shape), batch)
+  else:
+    loss = _by_hand(point) if point["form"] == HAND else _mean(model(point))
+    found = jax.tree.leaves(jax.jit(jax.grad(loss))(parameters, batch))
+  return [np.asarray(x, np.float64) for x in found]
 
 
-def _expected(
-    point: kernel.Point, parameters: Any, batch: Batch
-) -> list[np.ndarray]:
-  """What they should be: by hand where that is written, else by other forms."""
-  if point["mechanism"] in plain.MIXERS:
-    form = {**point, "form": OURS if point["form"] == HAND else HAND}
-    return _gradients(form, parameters, batch)
+def _otherwise(point: kernel.Point) -> Callable[[Any, Batch], jax.Array]:
+  """A point's loss by hand where that is written, else by other forms."""
+  if point["mechanism"] in plain.MIXERS and point["form"] != HAND:
+    return _by_hand(point)
   own = model(point)
+  if point["form"] == HAND:
+    return _mean(own)
   other = tuple(f"{name}.{_other(name)}" for name in own.mixers)
-  return _of_library(dataclasses.replace(own, mixers=other), parameters, batch)
+  return _mean(dataclasses.replace(own, mixers=other))
 
 
 def _other(name: str) -> str:
@@ -272,18 +314,27 @@ def _other(name: str) -> str:
   return "recurrent" if "recurrent" in forms else next(iter(forms))
 
 
-def _of_library(
-    sizes: Sizes, parameters: Any, batch: Batch
-) -> list[np.ndarray]:
+def _by_hand(point: kernel.Point) -> Callable[[Any, Batch], jax.Array]:
+  mixer, heads, layers = (point[n] for n in ("mechanism", "heads", "layers"))
+  return lambda p, batch: plain.loss(p, batch, mixer, heads, layers)
+
+
+def _mean(sizes: Sizes) -> Callable[[Any, Batch], jax.Array]:
   total = step.cross_entropy(sizes)
-  loss = lambda p, b: total(p, b) / jnp.sum(b.weights)
-  return _wide(jax.jit(jax.value_and_grad(loss))(parameters, batch))
+  return lambda p, batch: total(p, batch) / batch.weights.sum()
 
 
-def _wide(found: Any) -> list[np.ndarray]:
-  """Leaves of a loss and its gradient in float64."""
-  return [np.asarray(x, np.float64) for x in jax.tree.leaves(found)]
+class Peak(kernel.Peak):
+  """As of attention; of PyTorch's memory JAX's allocator knows nothing."""
+
+  def measure(
+      self, point: kernel.Point, replicate: int, settings: kernel.Settings
+  ) -> dict[str, Any]:
+    """Bytes and method of a point's peak; no method where none can tell."""
+    if point["form"] == TORCH:
+      return {"bytes": None, "method": None}
+    return super().measure(point, replicate, settings)
 
 
 TARGET = Target()
-PEAK = kernel.Peak(TARGET)
+PEAK = Peak(TARGET)

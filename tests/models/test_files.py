@@ -33,6 +33,13 @@ def test_a_model_is_read_as_it_was_written(tmp_path, tokens):
   assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
+def test_a_file_has_no_module_imported_unless_asked(tmp_path):
+  path, model = _written(tmp_path, "tests.attention.own_mechanism:AVERAGE")
+  with pytest.raises(ValueError, match="expected the library's, got 'tests"):
+    files.load(path)
+  assert files.load(path, own=True).sizes == model
+
+
 @pytest.mark.parametrize("kept", (0, 5, 200, -10))
 def test_a_file_that_is_not_whole_is_refused(tmp_path, kept):
   path, _ = _written(tmp_path, "linear")

@@ -67,17 +67,21 @@ _LANGUAGE = [
     _record(0, [2.0, 1.0, 0.5], experiment="train_lm"),
     _record(0, [2.0, 1.6], experiment="train_lm", mechanism="softmax"),
 ]
+_LANGUAGE[1]["judged"][1]["seconds"] = _LANGUAGE[1]["seconds"][0] = 25.0
 for record in _LANGUAGE:
   record |= {"by_position": [2.0, 1.0], "sample": "def f():\n  return `1`"}
 
 
 def test_a_language_model_is_judged_in_bits_and_after_equal_time():
   text = learning.tables(_LANGUAGE, {})
-  head = "| mixer | rate | bits a byte | bits a byte after 20.0 s |"
+  head = "| mixer | rate | bits a byte | bits a byte after 25.0 s |"
   assert head in text
-  assert "| 0.250 (1 seed) | 0.500 (1 seed) | 0.500 (1 seed) |" in text
+  assert "| 0.250 (1 seed) | 0.375 (1 seed) | 0.500 (1 seed) |" in text
   assert "| 0.800 (1 seed) | 0.800 (1 seed) | 1.600 (1 seed) |" in text
-  assert "A text by softmax, 0.001:\n\n    def f():\n      return `1`" in text
+  assert (
+      "some held out, by softmax, 0.001:\n\n    def f():\n      return `1`"
+      in text
+  )
 
 
 def test_its_figure_has_a_panel_by_position():

@@ -1,5 +1,7 @@
 """The model written by hand, in JAX and in PyTorch, is the library's model."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,7 @@ from lalm.models import sizes as sizes_lib
 from lalm.models import transformer
 from lalm.training import optimizer
 from lalm.training import plain
+from lalm.training import pytorch
 from lalm.training import step
 from lalm.training import step_time
 
@@ -67,38 +70,63 @@ def test_steps_are_those_of_the_library():
 
 
 _POINT = {
-    "length": 40, "batch": 1, "heads": 2, "width": 8, "value_width": 8,
+    "length": 140, "batch": 1, "heads": 2, "width": 8, "value_width": 8,
     "layers": 1, "vocabulary": 17, "dtype": "float32", "seed": 0,
+    "causal": True, "chunk": 0, "corpus": "", "pass": "forward_backward",
 }  # fmt: skip
 
 
-def _verdict(mixer, form):
-  return step_time._verdict({**_POINT, "mechanism": mixer, "form": form})
+def _point(mixer, form):
+  return {**_POINT, "mechanism": mixer, "form": form}
 
 
 @pytest.mark.parametrize(
     "mixer, form",
     (
-        ("softmax", "plain"),
-        ("gated_deltanet", "lalm"),
-        pytest.param("linear", "lalm", marks=pytest.mark.slow),
+        ("linear", "plain"),
+        pytest.param("gated_deltanet", "lalm", marks=pytest.mark.slow),
+        pytest.param("softmax", "lalm", marks=pytest.mark.slow),
         pytest.param("gla", "lalm", marks=pytest.mark.slow),
+        pytest.param("hybrid", "lalm", marks=pytest.mark.slow),
     ),
 )
-def test_what_is_timed_is_right(mixer, form):
-  assert _verdict(mixer, form).status == "ok"
+def test_gradients_are_those_of_the_model_written_otherwise(mixer, form):
+  layers = 4 if mixer == "hybrid" else 1
+  assert step_time._relative({**_point(mixer, form), "layers": layers}) < 1e-5
 
 
-def test_pytorch_is_right_too():
+def test_sums_of_the_chunks_before_are_looked_at(monkeypatch):
+  whole = jnp.cumsum
+  monkeypatch.setattr(jnp, "cumsum", lambda x, axis: whole(x, axis=axis) + x)
+  assert step_time._relative(_point("linear", "plain")) > 1e-3
+
+
+def test_pytorch_takes_the_same_steps():
   pytest.importorskip("torch")
-  assert _verdict("softmax", "torch").status == "ok"
+  model = dataclasses.replace(_model("softmax", 9), dtype="float32")
+  parameters, batch = transformer.init(jax.random.key(0), model), _batch(9)
+  found = pytorch.Model(parameters, _HEADS, _LAYERS, 9)
+  run = pytorch.make(found, batch, 1e-2, 0.1, 0.5)
+  by_hand = plain.make("softmax", _HEADS, _LAYERS, 1e-2, 0.1, 0.5)
+  state = plain.start(parameters)
+  for _ in range(3):
+    state, loss = by_hand(state, batch)
+    assert run() == pytest.approx(float(loss), rel=1e-5)
+  for x, y in zip(found.leaves, jax.tree.leaves(state.parameters)):
+    np.testing.assert_allclose(x.detach(), y, rtol=1e-3, atol=1e-4)
 
 
 def test_what_is_wrong_is_not_timed(monkeypatch):
-  def sees_all(q, k, v):
-    scores = jnp.einsum("bthk,bshk->bhts", q, k) / q.shape[-1] ** 0.5
-    return jnp.einsum("bhts,bshv->bthv", jax.nn.softmax(scores), v)
+  point = _point("softmax", "plain")
+  for first in (1.0, float("nan")):
+    found = step_time._verdict(point, first)
+    assert found.status == "wrong" and found.kind == "loss"
 
-  monkeypatch.setattr(plain, "_softmax", sees_all)
-  found = _verdict("softmax", "plain")
-  assert found.status == "wrong" and "gradients" in found.reason
+  right = step_time._gradients
+
+  def not_finite(*given):
+    first, second, *others = right(*given)
+    return [first, np.full_like(second, np.nan), *others]
+
+  monkeypatch.setattr(step_time, "_gradients", not_finite)
+  assert np.isnan(step_time._relative(point))
