@@ -8,7 +8,7 @@ def get_config() -> config_dict.ConfigDict:
   config = config_dict.ConfigDict()
   config.mechanisms = ("softmax", "linear", "gla", "gated_deltanet", "hybrid")
   config.forms = ()  # lalm; by hand and in PyTorch where there is such a model
-  config.lengths = (256, 512, 1024, 2048, 4096, 8192)
+  config.lengths = (512, 1024, 2048, 4096, 8192)
   config.passes = ("forward_backward",)
   config.layers = 4
   config.vocabulary = 1024

@@ -265,12 +265,14 @@ def _verdict(point: kernel.Point, first: float) -> error.Verdict:
   if loss.status != "ok":
     return loss
   short = {**point, "length": min(_GATE, point["length"]), "batch": 1}
-  relative = _relative(short)
+  relative = _relative(tuple(sorted(short.items())))
   return error.verdict("gradients", relative, rounds * allowed(_GATE, device))
 
 
-def _relative(point: kernel.Point) -> float:
-  """The greatest relative RMS of a gradient to that in float64."""
+@functools.cache  # nearly all lengths of a sweep share it
+def _relative(items: tuple[tuple[str, Any], ...]) -> float:
+  """The greatest relative RMS of a point's gradients to those in float64."""
+  point = dict(items)
   parameters, batch = _parameters(point), _batch(point)
   found = _gradients(point, parameters, batch)
   with jax.enable_x64(True):
