@@ -25,7 +25,7 @@ FIELDS = {
     "layers": schema.Field(
         schema.whole(1, 96), 4, "layers of the model", "layers"
     ),
-    "steps": schema.Field(schema.whole(2), 1500, "steps of a run", "steps"),
+    "steps": schema.Field(schema.whole(2), 900, "steps of a run", "steps"),
     "rounds": schema.Field(
         schema.whole(1), 15, "times a run is judged and kept", "rounds"
     ),
