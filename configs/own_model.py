@@ -15,7 +15,7 @@ def get_config() -> config_dict.ConfigDict:
   config.lengths = (256,)
   config.passes = ("forward_backward",)
   config.layers = 4
-  config.steps = 1500
+  config.steps = 900
   config.rounds = 15
   config.rate = (3e-3,)
   config.vocabulary = 1024
