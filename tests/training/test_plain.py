@@ -14,7 +14,7 @@ from lalm.training import optimizer
 from lalm.training import plain
 from lalm.training import pytorch
 from lalm.training import step
-from lalm.training import step_time
+from lalm.training import written
 
 _HEADS, _LAYERS = 2, 2
 
@@ -77,7 +77,7 @@ _POINT = {
 
 
 def _start(point):
-  return step_time._parameters(point), step_time._batch(point)
+  return written.parameters(point), written.batch(point)
 
 
 def _point(mixer, form):
@@ -85,7 +85,7 @@ def _point(mixer, form):
 
 
 def _errors(point):
-  return step_time._errors.__wrapped__(tuple(point.items()))
+  return written._errors.__wrapped__(tuple(point.items()))
 
 
 @pytest.mark.parametrize(
@@ -129,17 +129,17 @@ def test_pytorch_takes_the_same_steps():
 def test_what_is_wrong_is_not_timed(monkeypatch):
   point = _point("softmax", "plain")
   for first in (1.0, float("nan")):
-    found = step_time._verdict(point, first)
+    found = written.verdict(point, first)
     assert found.status == "wrong" and found.kind == "loss"
 
-  right = step_time._own_gradients
+  right = written._own_gradients
 
   def not_finite(*given):
     first, second, *others = right(*given)
     return [first, np.full_like(second, np.nan), *others]
 
-  monkeypatch.setattr(step_time, "_own_gradients", not_finite)
-  monkeypatch.setattr(step_time, "_errors", step_time._errors.__wrapped__)
-  loss = float(step_time._otherwise(point)(*_start(point)))
-  found = step_time._verdict(point, loss)
+  monkeypatch.setattr(written, "_own_gradients", not_finite)
+  monkeypatch.setattr(written, "_errors", written._errors.__wrapped__)
+  loss = float(written._otherwise(point)(*_start(point)))
+  found = written.verdict(point, loss)
   assert found.status == "wrong" and found.kind == "gradients"
