@@ -1,7 +1,7 @@
 """The pilot of the copy task: linear attention, d = 64, two learning rates.
 
 Of 2 layers; of 4 into the same DIR: --config.layers=4. And of d = 128:
---config.heads=4.
+--config.heads=4. Measured on a core of an AMD EPYC: 2 to 5 minutes a run.
 """
 
 from ml_collections import config_dict
