@@ -219,10 +219,10 @@ def _cell(each: Sequence[float]) -> str:
 
 def _costs(one: Learner) -> list[str]:
   seconds = [r["seconds"][0] / r["calls"] for r in one.records]
-  shares = [r["utilisation"] for r in one.records]
+  shares = [r["utilisation"] for r in one.records if r["utilisation"]]
   return [
       units.seconds(statistics.median(seconds)),
-      units.share(statistics.median(shares)),
+      units.share(statistics.median(shares)) if shares else "",
       units.count(one.records[0]["parameters"]),
   ]
 

@@ -86,11 +86,19 @@ class Progress(NamedTuple):
 
 
 class Outcome(NamedTuple):
-  """What a run ends with: its state, all lines of metrics, and seconds."""
+  """What a run ends with.
+
+  Attributes:
+    state: after the last step.
+    metrics: all lines.
+    seconds: of all steps, whichever process took them.
+    speed: steps a second of this process, None where it took none.
+  """
 
   state: step_lib.State
   metrics: list[dict[str, Any]]
   seconds: float
+  speed: float | None
 
 
 def run(
@@ -159,11 +167,13 @@ class _Run:
   ) -> None:
     self._plan, self._kept, self._lines = plan, kept, lines
     self._progress, self._stop = progress, stop
+    self._before = seconds  # of other processes
     self._seconds = seconds  # of training, not of compiling or judging
     self._step: Any = step_lib.make(plan.loss, plan.optimizer, plan.parts)
 
   def go(self, state: step_lib.State) -> Outcome:
-    plan, done = self._plan, int(state.step)
+    plan, begun = self._plan, int(state.step)
+    done = begun
     if not done:
       self._end_round(state, 0)
     while done < plan.steps:
@@ -176,7 +186,9 @@ class _Run:
         if done % plan.round:
           self._save(state, done, plan.judge(state.parameters))
         raise Stopped(f"stopped at step {done} of {plan.steps}")
-    return Outcome(state, self._lines.all, self._seconds)
+    taken = self._seconds - self._before
+    speed = (done - begun) / taken if done > begun else None
+    return Outcome(state, self._lines.all, self._seconds, speed)
 
   def _steps(
       self, state: step_lib.State, done: int, until: int

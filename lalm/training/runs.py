@@ -213,7 +213,8 @@ class Target:
         "ceilings": {"products_per_second": rate},
         "parameters": transformer.count(outcome.state.parameters),
         "products": products,
-        "utilisation": products * point["steps"] / outcome.seconds / rate,
+        # Of this process, whose rate it is a share of.
+        "utilisation": outcome.speed and products * outcome.speed / rate,
         "skipped": lines[-1]["skipped"],
         "curve": [[x["step"], x["seconds"], number(x["loss"])] for x in lines],
         "judged": [

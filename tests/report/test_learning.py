@@ -106,6 +106,12 @@ def test_a_run_that_diverged_is_told_and_drawn():
   assert learning_figure.render(found, "copy_task", "here")["svg"]
 
 
+def test_a_run_trained_by_another_process_has_no_share_of_its_rate():
+  record = _record(0, [2.0, 1.0, 0.5]) | {"utilisation": None}
+  text = learning.tables([record], {})
+  assert "| 100 ms |  | 12,345 |" in text
+
+
 def test_rates_are_runs_of_their_own():
   records = [*_RECORDS[:3], _record(0, [2.0, 1.0, 0.9], rate=3e-3)]
   assert [(x.rate, len(x.records)) for x in learning.learners(records)] == [

@@ -50,6 +50,7 @@ def test_it_learns_and_says_so(undisturbed):
   assert [x["step"] for x in lines] == [2, 4, 6, 8, 10, 12]
   assert all(x["tokens"] == 2 * 8 * 16 for x in lines)
   assert lines[0]["loss"] > lines[-1]["loss"]
+  assert outcome.speed == pytest.approx(small.STEPS / outcome.seconds)
   seconds = [x["seconds"] for x in lines]
   assert seconds == sorted(seconds) and seconds[0] > 0
   found = store.load(folder / "metrics.jsonl").records
@@ -89,6 +90,8 @@ def test_what_came_after_a_checkpoint_is_done_again(undisturbed, tmp_path):
   assert len(store.load(tmp_path / "metrics.jsonl").records) > len(
       found.metrics
   )
+  here = found.seconds - found.metrics[4]["seconds"]  # from the sixth step on
+  assert found.speed == pytest.approx(6 / here)
   kept = loop.lines(tmp_path / "metrics.jsonl", small.STEPS)
   assert _timeless(kept) == _timeless(found.metrics)
 
@@ -102,6 +105,7 @@ def test_a_finished_run_is_not_run_again(undisturbed):
   again = loop.run(small.plan(batch=fail), folder)
   _same(again.state, outcome.state)
   assert again.metrics == outcome.metrics
+  assert again.speed is None  # it took no step
 
 
 def test_progress_tells_how_far_it_is(tmp_path):
