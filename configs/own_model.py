@@ -1,7 +1,8 @@
 """A model of our own, for other experiments to open: softmax, one seed.
 
 python3 -m experiments.train_lm --config=configs/own_model.py
---out=results/own_model leaves DIR/<device>/models/*.safetensors.
+--out=results/own_model leaves DIR/<device>/models/*.safetensors. Measured on a
+core of an AMD EPYC: 9 minutes.
 """
 
 from ml_collections import config_dict
