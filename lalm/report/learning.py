@@ -184,11 +184,11 @@ def _samples(found: list[Learner]) -> list[str]:
   """What the first seed of each mixer goes on with, after a text held out."""
   lines = []
   for one in found:
-    for text in [x.get("sample") for x in one.records[:1]]:
-      if text:
-        by = f"{one.mechanism}, {one.rate:g}"
-        lines += ["", f"A text begun with some held out, by {by}:", ""]
-        lines += [f"    {line}".rstrip() for line in text.splitlines()]
+    text = one.records[0].get("sample") if one.records else None
+    if text:
+      by = f"{one.mechanism}, {one.rate:g}"
+      lines += ["", f"A text begun with some held out, by {by}:", ""]
+      lines += [f"    {line}".rstrip() for line in text.splitlines()]
   return lines
 
 

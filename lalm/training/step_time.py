@@ -102,12 +102,11 @@ class Target(kernel.Target):
     _check(point)
     ours = super().plan({**point, "form": written.OURS}, settings)
     parts, planned = [ours["key"], str(_torch_version())], ours
-    if (
-        point["form"] != written.OURS
-    ):  # measured again with ours: a ratio is of one run
+    # Other forms are measured again with ours, for a ratio is of one run.
+    if point["form"] != written.OURS:
       by_hand = super().plan({**point, "form": written.HAND}, settings)
-      # PyTorch's attention holds no matrix either.
-      if point["form"] == written.HAND:  # each of whose layers keeps a matrix
+      # Each of its layers keeps a matrix, as PyTorch's do not.
+      if point["form"] == written.HAND:
         several = max(1, point["layers"] // 2)
         planned = {**by_hand, "bytes": several * by_hand["bytes"]}
       parts.append(by_hand["key"])

@@ -26,7 +26,6 @@ from lalm.measure import tolerances
 from lalm.models import transformer
 from lalm.models.sizes import Sizes
 from lalm.training import language
-from lalm.training import mixers
 from lalm.training import plain
 from lalm.training import pytorch
 from lalm.training import step
@@ -37,17 +36,8 @@ _AS_GOOD = 10  # times the error of the model written otherwise
 
 
 def model(point: kernel.Point) -> Sizes:
-  """Returns the model of a point: as large as that of softmax attention."""
-  return language.matched(
-      Sizes(
-          vocabulary=point["vocabulary"],
-          capacity=point["length"],
-          mixers=mixers.layers(point["mechanism"], point["layers"]),
-          width=point["heads"] * point["width"],
-          heads=point["heads"],
-          dtype=point["dtype"],
-      )
-  )
+  """Returns the model of a point, as `experiments.train_lm` trains it."""
+  return language.Task().sizes(point)
 
 
 def parameters(point: kernel.Point) -> Any:
