@@ -26,7 +26,14 @@ _ROOMS = {
         "sharding",
     ),
     "models": ("store", "shapes", "attention"),
-    "training": ("store", "attention", "data", "models", "measure"),
+    "training": (
+        "store",
+        "units",
+        "attention",
+        "data",
+        "models",
+        "measure",
+    ),
     "report": ("store", "units", "scaling"),
     "launch": ("store", "units", "measure.worker", "measure.targets.hardware"),
 }

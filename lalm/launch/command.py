@@ -17,6 +17,7 @@ from typing import Any, Callable, Mapping, NamedTuple, Sequence
 from lalm import units
 from lalm.launch import budget
 from lalm.launch import flags
+from lalm.launch import foresight
 from lalm.launch import grid
 from lalm.launch import ledger
 from lalm.launch import planning
@@ -54,7 +55,7 @@ class Experiment(NamedTuple):
   target: str
   catalogue: str
   finish: Callable[[pathlib.Path], None]
-  progress: Callable[[supervisor.Progress], None] = lambda _: None
+  progress: Callable[[foresight.Progress], None] = lambda _: None
   fields: schema.Fields = types.MappingProxyType({})
   fixed: Mapping[str, Any] = types.MappingProxyType({})
   compiled: str = ""

@@ -16,6 +16,7 @@ from lalm import store
 from lalm import units
 from lalm.launch import budget
 from lalm.launch import conversation
+from lalm.launch import foresight
 from lalm.launch import grid
 from lalm.launch import ledger
 from lalm.launch import order
@@ -36,22 +37,6 @@ _WHERE = ("machine", "device", "versions", "provenance")
 _STATUSES = ("ok", *ledger.FAILED)
 # The end of a process, which says nothing of a point that can be gone on with.
 _INTERRUPTED = ("crashed", "out_of_memory", "timeout")
-
-
-class Progress(NamedTuple):
-  """How far a sweep is.
-
-  Attributes:
-    done: visits to a point that are over, in this run.
-    total: visits in all, as far as can be seen; `done` in the last report.
-    seconds_left: until the end, predicted.
-    point: the one visited last, or what is told of one, in a few words.
-  """
-
-  done: int
-  total: int
-  seconds_left: float
-  point: str
 
 
 class Decision(NamedTuple):
@@ -83,7 +68,7 @@ class Supervisor:
       target: str,
       environment: Mapping[str, Any],
       deadline: float,
-      progress: Callable[[Progress], None] = lambda _: None,
+      progress: Callable[[foresight.Progress], None] = lambda _: None,
   ) -> None:
     self._plans = list(plans)
     self._settings = settings
@@ -96,13 +81,10 @@ class Supervisor:
     self._surveyed = environment
     self._apart = peaks.needed(environment)
     self._peaks: list[tuple[grid.Point, Mapping[str, Any]]] = []
-    self._progress = progress
+    self._foresight = foresight.Foresight(progress)
     self._deadline = deadline
     device, host = environment.get("memory_bytes"), budget.available_bytes()
     self._memory = min((n for n in (device, host) if n), default=None)
-    self._visits = self._total = 0
-    self._shown: Progress | None = None
-    self._end = time.monotonic()  # as it is foreseen
     self._kept: list[int] = []
     self.failures = Failures(self._plans, records)
     self.interrupted: list[str] = []
@@ -161,10 +143,7 @@ class Supervisor:
         self._add(index, 0, fields)
     for replicate in range(self._settings["replicates"]):
       self._replicate(replicate, ready)
-    last = self._shown
-    if last is not None and last.done < last.total:
-      # Some were not visited: points skipped, or no time for them.
-      self._progress(last._replace(total=last.done, seconds_left=0.0))
+    self._foresight.over()
 
   def visits(self, index: int, replicate: int = 0) -> budget.Visits:
     """The replicates of a point, from this one on, that may be measured."""
@@ -217,8 +196,8 @@ class Supervisor:
         for index, decision in enumerate(decisions)
         if decision.action != "over_budget"
     ]
-    self._total = self._visits + sum(
-        self.visits(index, replicate).times for index in self._kept
+    self._foresight.expect(
+        sum(self.visits(index, replicate).times for index in self._kept)
     )
     if todo:
       seed, points = self._settings["seed"], [p.point for p in self._plans]
@@ -259,7 +238,7 @@ class Supervisor:
     """Measures points, as long as there is time."""
     job = self._job(replicate, todo)
     waiting = list(todo)
-    self._foresee(waiting, replicate)
+    self._foresight.ends_in(self._seconds_left(waiting, replicate))
 
     def wanted(index: int) -> bool:
       return not self.failures.blocked(index, replicate)
@@ -281,8 +260,10 @@ class Supervisor:
               answer.seconds,
           )
           self._learn(answer)
-          self._visits += 1
-          self._tell(answer.position, self._foresee(waiting, replicate))
+          self._foresight.ends_in(self._seconds_left(waiting, replicate))
+          self._foresight.visited(
+              grid.label(self._plans[answer.position].point)
+          )
 
   def _job(self, replicate: int, todo: Sequence[int]) -> conversation.Job:
     gated = all(
@@ -313,7 +294,7 @@ class Supervisor:
         allowance=allowance,
         deadline=self._deadline,
         surveyed=self._surveyed,
-        told=self._hear,
+        told=self._foresight.hear,
     )
 
   def _add(
@@ -362,13 +343,7 @@ class Supervisor:
         made, answer.fields, answer.seconds, self.point_budget
     )
 
-  def _hear(self, text: str) -> None:
-    """Shows what a worker tells of the point that it is at."""
-    total = max(self._total, self._visits + 1)
-    left = max(0.0, self._end - time.monotonic())
-    self._progress(Progress(self._visits, total, left, text))
-
-  def _foresee(self, waiting: Sequence[int], replicate: int) -> float:
+  def _seconds_left(self, waiting: Sequence[int], replicate: int) -> float:
     """Seconds until the end, predicted."""
     later = self._settings["replicates"] - replicate - 1
     left = later * budget.START
@@ -376,16 +351,7 @@ class Supervisor:
     wanted += [(i, self.visits(i, replicate + 1)) for i in self._kept]
     for i, visits in wanted:
       left += self._plans[i].cost(self.point_budget, visits)
-    now = time.monotonic()
-    left = min(left, max(0.0, self._deadline - now))
-    self._end = now + left
-    return left
-
-  def _tell(self, index: int, left: float) -> None:
-    total = max(self._total, self._visits)
-    label = grid.label(self._plans[index].point)
-    self._shown = Progress(self._visits, total, left, label)
-    self._progress(self._shown)
+    return min(left, max(0.0, self._deadline - time.monotonic()))
 
 
 def _checked(fields: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -21,6 +21,7 @@ from lalm.attention import costs
 from lalm.measure import error
 from lalm.measure import kernel
 from lalm.measure import memory
+from lalm.measure import peak_memory
 from lalm.measure import points
 from lalm.measure import steps
 
@@ -302,4 +303,4 @@ def _size(mechanism: catalogue.Mechanism, point: kernel.Point) -> int:
 
 
 TARGET = Target()
-PEAK = kernel.Peak(TARGET)
+PEAK = peak_memory.Peak(TARGET)

@@ -7,7 +7,6 @@ is, in this order: lower, compile, gate, memory, time.
 
 import contextlib
 import functools
-import os
 import time
 from typing import Any, Callable, Mapping, NamedTuple, Sequence
 
@@ -23,6 +22,7 @@ from lalm.measure import error
 from lalm.measure import keys
 from lalm.measure import libraries
 from lalm.measure import memory
+from lalm.measure import peak_memory
 from lalm.measure import points
 from lalm.measure import predictions
 from lalm.measure import samples
@@ -278,39 +278,6 @@ class Target:
     return _OVERHEAD + (counted["products"] + elementwise) / rate
 
 
-class Peak:
-  """The target of processes in which nothing but memory is measured.
-
-  Args:
-    target: knows the points.
-  """
-
-  def __init__(self, target: Target) -> None:
-    self._target = target
-    self._asked = False
-
-  def environment(self) -> dict[str, Any]:
-    """The device alone, for it has a setting of its own.
-
-    A pool set aside at once would leave what is next to it without memory.
-    """
-    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    found = environment.machine()
-    return {name: found[name] for name in ("device", "device_kind")}
-
-  def measure(
-      self, point: Point, replicate: int, settings: Settings
-  ) -> dict[str, Any]:
-    """Bytes and method of a point's peak; None where another hides it."""
-    del replicate  # one peak is as good as another
-    hidden = {"bytes": None, "method": memory.method()}
-    if self._asked and memory.method() == "ru_maxrss":
-      return hidden  # compiling the one before has raised this mark too
-    self._asked = True
-    found = self._target.peak(point, settings)
-    return hidden if found is None else found._asdict()
-
-
 def precision(point: Point) -> contextlib.AbstractContextManager[Any]:
   """Lets JAX keep float64 where a point asks for it."""
   return jax.enable_x64(point["dtype"] == "float64")
@@ -396,4 +363,4 @@ def _told(point: Point, settings: Settings) -> memory.Peak | None:
 
 
 TARGET = Target()
-PEAK = Peak(TARGET)
+PEAK = peak_memory.Peak(TARGET)

@@ -21,6 +21,7 @@ from lalm.measure import kernel
 from lalm.measure import keys
 from lalm.measure import libraries
 from lalm.measure import memory
+from lalm.measure import peak_memory
 from lalm.measure import points
 from lalm.measure import timing
 
@@ -178,17 +179,5 @@ def _torch_program(point: Mapping[str, Any]) -> Any:
   return run, gated, inputs
 
 
-class Peak(kernel.Peak):
-  """As of attention; of PyTorch's memory JAX's allocator knows nothing."""
-
-  def measure(
-      self, point: kernel.Point, replicate: int, settings: kernel.Settings
-  ) -> dict[str, Any]:
-    """Bytes and method of a point's peak; no method where none can tell."""
-    if libraries.is_torch(point["form"]):
-      return {"bytes": None, "method": None}
-    return super().measure(point, replicate, settings)
-
-
 TARGET = Target()
-PEAK = Peak(TARGET)
+PEAK = peak_memory.Peak(TARGET, libraries.is_torch)

@@ -17,6 +17,7 @@ from lalm.attention import catalogue
 from lalm.attention import contract
 from lalm.measure import kernel
 from lalm.measure import keys
+from lalm.measure import peak_memory
 from lalm.measure import points
 from lalm.measure import timing
 from lalm.measure import worker
@@ -205,4 +206,4 @@ def _time(call: Callable[[], Any], budget: float) -> list[float]:
 
 
 TARGET = Target()
-PEAK = kernel.Peak(TARGET)
+PEAK = peak_memory.Peak(TARGET)

@@ -89,7 +89,7 @@ def publish(
       bytes of each format.
   """
   records, environment = medians.publish(folder, tables_of)
-  _show(folder, name, module, [(records, environment)])
+  show(folder, name, module, [(records, environment)])
 
 
 def draw(
@@ -134,16 +134,23 @@ def publish_machines(
   """
   store.replace(folder / "table.md", text)
   print(text)
-  _show(folder, name, f"{name}_figure", each)
+  show(folder, name, f"{name}_figure", each)
 
 
-def _show(
+def show(
     folder: pathlib.Path,
     name: str,
     module: str,
     each: Iterable[tuple[Any, ...]],
 ) -> None:
-  """Draws figures; prints where the first is, or why there is none."""
+  """Draws figures; prints where the first is, or why there is none.
+
+  Args:
+    folder: as of `draw`, as are the arguments after it.
+    name: of the first.
+    module: of `lalm.report`.
+    each: arguments of `render`, of one figure each.
+  """
   paths, problem = draw(folder, name, module, each)
   for line in (problem, *(f"figure: {path}" for path in paths[:1])):
     if line:

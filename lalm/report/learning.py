@@ -7,8 +7,8 @@ from typing import Any, Iterable, Mapping, NamedTuple, Sequence
 
 import numpy as np
 
-from lalm import store
 from lalm import units
+from lalm.report import build
 from lalm.report import medians
 from lalm.scaling import reading
 
@@ -70,17 +70,12 @@ def publish(folder: pathlib.Path) -> None:
     folder: has `records.jsonl` and `environment.json`.
   """
   records, environment = medians.publish(folder, tables)
-  from lalm.report import learning_figure
-
-  for name, own in _settings(records):
-    drawn = learners(own)
-    if any(one.records for one in drawn):
-      heading = _heading(own, environment)
-      for kind, data in learning_figure.render(drawn, name, heading).items():
-        path = folder / "figures" / f"learning.{kind}"
-        store.replace(path, data)
-      print(f"figure: {folder / 'figures' / 'learning.svg'}")
-      return  # of the newest setting
+  settings = [
+      (learners(own), name, _heading(own, environment))
+      for name, own in _settings(records)
+  ]
+  drawn = [each for each in settings if any(one.records for one in each[0])]
+  build.show(folder, "learning", "learning_figure", drawn)
 
 
 def tables(records: Iterable[Record], environment: Mapping[str, Any]) -> str:

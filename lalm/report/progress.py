@@ -14,7 +14,7 @@ _TERMINAL, _FILE = 0.1, 15.0  # seconds between two lines
 class Step(Protocol):
   """How far a sweep is: visits over and in all, seconds left, the last point.
 
-  `lalm.launch.supervisor.Progress` is one.
+  `lalm.launch.foresight.Progress` is one.
   """
 
   @property

@@ -28,10 +28,6 @@ class Busy(OSError):
   """Another process is at a run; one line with its folder."""
 
 
-class Stopped(Exception):
-  """A run was asked to stop, and has left a checkpoint to go on from."""
-
-
 @dataclasses.dataclass(frozen=True)
 class Plan:
   """A run.
@@ -106,7 +102,6 @@ def run(
     folder: pathlib.Path,
     *,
     progress: Callable[[Progress], None] = lambda _: None,
-    stop: Callable[[], bool] = lambda: False,
     say: Callable[[str], None] = lambda _: None,
 ) -> Outcome:
   """Runs a plan in its folder, from where it is.
@@ -115,13 +110,10 @@ def run(
     plan: the run.
     folder: of this run alone.
     progress: called with each line of metrics.
-    stop: asked after each line of metrics; if so, a checkpoint is left and
-      `Stopped` is raised.
     say: is told what a user should know, in a line.
 
   Raises:
     Busy: another process is at this run.
-    Stopped: as asked.
     CheckpointError: one cannot be written, or none can be read.
   """
   state = step_lib.start(plan.parameters(), plan.optimizer)
@@ -134,8 +126,7 @@ def run(
     if found is not None:
       state, seconds = found.state, found.notes["seconds"]
     lines = _Lines(folder / "metrics.jsonl", int(state.step))
-    one = _Run(plan, kept, lines, progress, stop, seconds)
-    return one.go(state)
+    return _Run(plan, kept, lines, progress, seconds).go(state)
 
 
 @contextlib.contextmanager
@@ -162,11 +153,10 @@ class _Run:
       kept: checkpoint.Checkpoints,
       lines: "_Lines",
       progress: Callable[[Progress], None],
-      stop: Callable[[], bool],
       seconds: float,
   ) -> None:
     self._plan, self._kept, self._lines = plan, kept, lines
-    self._progress, self._stop = progress, stop
+    self._progress = progress
     self._before = seconds  # of other processes
     self._seconds = seconds  # of training, not of compiling or judging
     self._step: Any = step_lib.make(plan.loss, plan.optimizer, plan.parts)
@@ -182,10 +172,6 @@ class _Run:
       done = until
       if done % plan.round == 0 or done == plan.steps:
         self._end_round(state, done)
-      if done < plan.steps and self._stop():
-        if done % plan.round:
-          self._save(state, done, plan.judge(state.parameters))
-        raise Stopped(f"stopped at step {done} of {plan.steps}")
     taken = self._seconds - self._before
     speed = (done - begun) / taken if done > begun else None
     return Outcome(state, self._lines.all, self._seconds, speed)
@@ -230,11 +216,6 @@ class _Run:
   def _end_round(self, state: step_lib.State, done: int) -> None:
     judged = self._plan.judge(state.parameters)
     self._lines.add({"step": done, "seconds": self._seconds, "judged": judged})
-    self._save(state, done, judged)
-
-  def _save(
-      self, state: step_lib.State, done: int, judged: dict[str, float]
-  ) -> None:
     notes = {"seconds": self._seconds}
     self._kept.save(done, state, judged["loss"], notes)
 

@@ -23,6 +23,7 @@ from lalm.measure import error
 from lalm.measure import kernel
 from lalm.measure import keys
 from lalm.measure import memory
+from lalm.measure import peak_memory
 from lalm.measure import timing
 from lalm.training import mixers
 from lalm.training import optimizer
@@ -214,17 +215,5 @@ def _check(point: kernel.Point) -> None:
     )
 
 
-class Peak(kernel.Peak):
-  """As of attention; of PyTorch's memory JAX's allocator knows nothing."""
-
-  def measure(
-      self, point: kernel.Point, replicate: int, settings: kernel.Settings
-  ) -> dict[str, Any]:
-    """Bytes and method of a point's peak; no method where none can tell."""
-    if point["form"] == written.TORCH:
-      return {"bytes": None, "method": None}
-    return super().measure(point, replicate, settings)
-
-
 TARGET = Target()
-PEAK = Peak(TARGET)
+PEAK = peak_memory.Peak(TARGET, lambda form: form == written.TORCH)

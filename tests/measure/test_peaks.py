@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from lalm.measure import ceilings
-from lalm.measure import kernel
 from lalm.measure import memory
+from lalm.measure import peak_memory
 from lalm.measure import points
 from lalm.measure import steps
 from lalm.measure import worker
@@ -115,7 +115,7 @@ def test_nothing_is_drawn_for_a_peak(module, fields, monkeypatch):
 def test_every_target_has_one_that_measures_memory_alone(module):
   target = worker.load(f"lalm.measure.{module}:TARGET")
   peak = worker.load(f"lalm.measure.{module}:PEAK")
-  assert isinstance(peak, kernel.Peak)
+  assert isinstance(peak, peak_memory.Peak)
   assert peak._target is target
 
 

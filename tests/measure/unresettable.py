@@ -2,6 +2,7 @@
 
 from lalm.measure import kernel
 from lalm.measure import memory
+from lalm.measure import peak_memory
 
 memory._resettable = lambda: False
-PEAK = kernel.Peak(kernel.TARGET)
+PEAK = peak_memory.Peak(kernel.TARGET)

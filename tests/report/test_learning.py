@@ -2,6 +2,7 @@
 
 import json
 
+from lalm import store
 from lalm.report import canvas
 from lalm.report import learning
 from lalm.report import learning_figure
@@ -146,3 +147,16 @@ def test_files_are_written_beside_the_records(tmp_path):
       "learning.pdf", "learning.png", "learning.svg",
   ]  # fmt: skip
   assert "linear" in (tmp_path / "table.md").read_text()
+
+
+def test_each_setting_has_a_figure_and_what_failed_has_none(tmp_path, capsys):
+  records = [*_RECORDS, _record(0, [2.0, 1.0, 0.9], layers=4)]
+  records.append(_record(0, [2.0], "crashed", layers=8))
+  for record in records:
+    store.append(tmp_path / "records.jsonl", record)
+  (tmp_path / "environment.json").write_text('{"slug": "here"}')
+  learning.publish(tmp_path)
+  drawn = {path.name for path in (tmp_path / "figures").glob("*.svg")}
+  assert drawn == {"learning.svg", "learning_2.svg"}
+  said = capsys.readouterr().out
+  assert "4 layers" in said and said.count("figure: ") == 1

@@ -30,15 +30,20 @@ def _timeless(lines):
   return [{k: v for k, v in x.items() if k != "seconds"} for x in lines]
 
 
+class _Killed(Exception):
+  pass
+
+
 class _After:
-  """Asks to stop at the n-th time."""
+  """Kills a run at its n-th line."""
 
   def __init__(self, count):
     self.left = count
 
-  def __call__(self):
+  def __call__(self, progress):
     self.left -= 1
-    return self.left <= 0
+    if not self.left:
+      raise _Killed
 
 
 def test_it_learns_and_says_so(undisturbed):
@@ -63,10 +68,10 @@ _SLOW = functools.partial(pytest.param, marks=pytest.mark.slow)
 
 
 @pytest.mark.parametrize("stops", (_SLOW((1,)), (2, 1), _SLOW((4,))))
-def test_a_stopped_run_goes_on_to_the_same_bits(undisturbed, tmp_path, stops):
+def test_a_killed_run_goes_on_to_the_same_bits(undisturbed, tmp_path, stops):
   for count in stops:
-    with pytest.raises(loop.Stopped, match="at step"):
-      loop.run(small.plan(), tmp_path, stop=_After(count))
+    with pytest.raises(_Killed):
+      loop.run(small.plan(), tmp_path, progress=_After(count))
   found = loop.run(small.plan(), tmp_path)
   _same(found.state, undisturbed[1].state)
   assert _timeless(found.metrics) == _timeless(undisturbed[1].metrics)
@@ -74,16 +79,8 @@ def test_a_stopped_run_goes_on_to_the_same_bits(undisturbed, tmp_path, stops):
 
 def test_what_came_after_a_checkpoint_is_done_again(undisturbed, tmp_path):
   """As after kill -9: lines were written, the checkpoint after them was not."""
-
-  class Killed(Exception):
-    pass
-
-  def killed(progress):
-    if progress.step == 10:
-      raise Killed
-
-  with pytest.raises(Killed):
-    loop.run(small.plan(), tmp_path, progress=killed)
+  with pytest.raises(_Killed):
+    loop.run(small.plan(), tmp_path, progress=_After(5))
   found = loop.run(small.plan(), tmp_path)
   _same(found.state, undisturbed[1].state)
   assert _timeless(found.metrics) == _timeless(undisturbed[1].metrics)
@@ -130,15 +127,15 @@ def _damage(folder):
   path.write_bytes(data)
 
 
-def _stopped_twice(folder):
-  loop.run(small.plan(steps=small.ROUND), folder)
-  with pytest.raises(loop.Stopped):
-    loop.run(small.plan(), folder, stop=_After(2))
+def _in_two(folder):
+  """Both checkpoints of a run that was to end early, then somewhat later."""
+  for steps in (small.ROUND, small.ROUND + 4):
+    loop.run(small.plan(steps=steps), folder)
   return sorted((int(p.name), p) for p in (folder / "checkpoints").iterdir())
 
 
 def test_of_a_damaged_checkpoint_the_one_before_is_used(undisturbed, tmp_path):
-  *_, (last, newest) = _stopped_twice(tmp_path)
+  *_, (last, newest) = _in_two(tmp_path)
   _damage(newest)
   told = []
   found = loop.run(small.plan(), tmp_path, say=told.append)
@@ -151,7 +148,7 @@ def test_of_a_damaged_checkpoint_the_one_before_is_used(undisturbed, tmp_path):
 def test_whatever_file_is_damaged_a_run_goes_on(undisturbed, tmp_path):
   for number in range(100):
     folder = tmp_path / str(number)
-    *_, (_, newest) = _stopped_twice(folder)
+    *_, (_, newest) = _in_two(folder)
     files = sorted(p for p in newest.rglob("*") if p.is_file())
     if number >= len(files):
       assert number > 5
@@ -172,7 +169,7 @@ def test_a_run_is_of_one_process_at_a_time(tmp_path):
 
 @pytest.mark.slow
 def test_if_all_are_damaged_it_says_so(tmp_path):
-  for _, folder in _stopped_twice(tmp_path):
+  for _, folder in _in_two(tmp_path):
     _damage(folder)
   told = []
   with pytest.raises(
