@@ -8,7 +8,7 @@ def get_config() -> config_dict.ConfigDict:
   config = config_dict.ConfigDict()
   config.mechanisms = ("softmax", "linear", "gla", "gated_deltanet", "hybrid")
   config.forms = ()  # lalm; by hand and in PyTorch where there is such a model
-  config.lengths = (512, 1024, 2048, 4096, 8192)
+  config.lengths = (256, 512, 1024, 2048, 4096)
   config.passes = ("forward_backward",)
   config.layers = 4
   config.vocabulary = 1024
@@ -21,9 +21,9 @@ def get_config() -> config_dict.ConfigDict:
   config.causal = True
   config.chunk = 0  # the form's own
 
-  config.replicates = 3
+  config.replicates = 5
   config.point_budget = 3.0  # seconds
-  config.budget = 1500.0  # seconds
+  config.budget = 1800.0  # seconds
   config.allowance = 120.0  # seconds
 
   config.corpus = ""  # not used: tokens are random
