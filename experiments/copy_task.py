@@ -54,7 +54,12 @@ EXPERIMENT = command.Experiment(
     finish=finish,
     progress=progress.Line(),
     fields=FIELDS,
-    fixed={"causal": True, "passes": ("forward_backward",)},
+    fixed={
+        "causal": True,
+        "passes": ("forward_backward",),
+        "chunk": None,  # the form's own
+        "corpus": "",  # no text is read
+    },
 )
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ one on both: --worker=0/2 and --worker=1/2 under `taskset -c` (a machine of one
 core, with a folder of its own). What is stopped goes on from its last
 checkpoint. The corpus may be wordnet, where its package is. Writes
 DIR/<device>/: config.json, environment.json, records.jsonl, table.md,
-figures/learning.{svg,pdf,png}.
+models/*.safetensors, figures/learning.{svg,pdf,png}.
 """
 
 import pathlib
@@ -55,7 +55,11 @@ EXPERIMENT = command.Experiment(
     finish=finish,
     progress=progress.Line(),
     fields=FIELDS,
-    fixed={"causal": True, "passes": ("forward_backward",)},
+    fixed={
+        "causal": True,
+        "passes": ("forward_backward",),
+        "chunk": None,  # the form's own
+    },
     corpora=("", "wordnet"),
 )
 

@@ -91,13 +91,13 @@ def files(corpus: str) -> list[pathlib.Path]:
     return [root]
   if not root.is_dir():
     raise ValueError(f"corpus: expected a file or folder, got {corpus!r}")
-  found = (p for p in root.rglob("*") if not _SKIPPED.intersection(p.parts))
-  visible = (
-      p
-      for p in found
-      if not any(part.startswith(".") for part in p.relative_to(root).parts)
-  )
-  return sorted(p for p in visible if p.is_file())
+
+  def read(path: pathlib.Path) -> bool:
+    parts = path.relative_to(root).parts
+    hidden = any(part.startswith(".") for part in parts)
+    return not hidden and not _SKIPPED.intersection(parts) and path.is_file()
+
+  return sorted(path for path in root.rglob("*") if read(path))
 
 
 def _gather(corpus: str, count: int) -> np.ndarray:

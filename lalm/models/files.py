@@ -65,13 +65,15 @@ def load(path: str | os.PathLike[str], *, own: bool = False) -> Model:
     own: whether its mixers may be `package.module:NAME`, which is imported.
 
   Raises:
-    ValueError: no such file, one that is damaged, or of another kind.
+    ValueError: no such file, one that is not whole, or of another kind, or
+      parameters that are not finite.
   """
   try:
     with safetensors.safe_open(path, framework="numpy") as file:
       notes = file.metadata() or {}
       arrays = {name: file.get_tensor(name) for name in file.keys()}
-  except (OSError, safetensors.SafetensorError) as error:
+  except (OSError, AttributeError, safetensors.SafetensorError) as error:
+    # AttributeError: of numbers that NumPy does not know.
     raise ValueError(
         f"{os.fspath(path)}: expected a whole safetensors file, got"
         f" {str(error) or type(error).__name__}"
@@ -88,7 +90,11 @@ def load(path: str | os.PathLike[str], *, own: bool = False) -> Model:
       raise ValueError(f"mixers: expected the library's, got {foreign[0]!r}")
     sizes = sizes_lib.of(plain)
     card = json.loads(notes.get(_CARD, "{}"))
-  except (ValueError, TypeError, KeyError, AttributeError) as error:
+    if not isinstance(card, dict):
+      raise ValueError(f"card: expected names and values, got {card!r}")
+  except (
+      ValueError, TypeError, KeyError, AttributeError, RecursionError
+  ) as error:  # fmt: skip
     raise ValueError(
         f"{os.fspath(path)}: expected sizes that a model has, got {error}"
     ) from error
@@ -104,7 +110,7 @@ def _check(
     arrays: Mapping[str, np.ndarray],
     sizes: sizes_lib.Sizes,
 ) -> None:
-  """Raises ValueError unless a file has the parameters of its sizes."""
+  """Raises ValueError unless a file has finite parameters of its sizes."""
   like = jax.eval_shape(lambda: transformer.init(jax.random.key(0), sizes))
   wanted = {
       name: (x.shape, str(x.dtype))
@@ -116,4 +122,9 @@ def _check(
       raise ValueError(
           f"{os.fspath(path)}: expected {name} of"
           f" {wanted.get(name, 'none')}, got {found.get(name, 'none')}"
+      )
+    if not np.isfinite(arrays[name]).all():
+      raise ValueError(
+          f"{os.fspath(path)}: expected finite numbers in {name}, got some that"
+          " are not"
       )

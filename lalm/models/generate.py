@@ -1,11 +1,13 @@
 """Text made token by token: one compiled program, a scan over `step`."""
 
 import functools
+import numbers
 from typing import NamedTuple
 
 import jax
 from jax import lax
 import jax.numpy as jnp
+import numpy as np
 
 from lalm import shapes
 from lalm.models import transformer
@@ -50,8 +52,9 @@ def generate(
     choice: how each is drawn.
 
   Raises:
-    ValueError: a prompt and count that the capacity has no room for, a choice
-      out of range, or a mixer without a state.
+    ValueError: a prompt and count that the capacity has no room for, a token
+      that is none of the vocabulary, a choice out of range, or a mixer without
+      a state.
   """
   shapes.check_positive("count", count)
   _check(choice)
@@ -65,8 +68,15 @@ def generate(
         f"count: expected at most {sizes.capacity - length + 1}, for"
         f" {length} tokens before it and room for {sizes.capacity}, got {count}"
     )
-  numbers = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), choice)
-  return _generate(parameters, sizes, prompt, count, key, numbers)
+  if not isinstance(prompt, jax.core.Tracer):
+    low, high = int(np.min(prompt)), int(np.max(prompt))
+    if low < 0 or high >= sizes.vocabulary:
+      raise ValueError(
+          f"prompt: expected tokens from 0 to {sizes.vocabulary - 1}, got"
+          f" {low if low < 0 else high}"
+      )
+  drawn = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), choice)
+  return _generate(parameters, sizes, prompt, count, key, drawn)
 
 
 @functools.partial(jax.jit, static_argnums=(1, 3))
@@ -125,9 +135,12 @@ def draw(key: jax.Array, logits: jax.Array, choice: Choice) -> jax.Array:
 
 def _check(choice: Choice) -> None:
   temperature, top_k, top_p = choice
+  for name, x in choice._asdict().items():
+    if isinstance(x, bool) or not isinstance(x, numbers.Real):
+      raise ValueError(f"{name}: expected a number, got {x!r}")
   if not 0 <= temperature < float("inf"):
     raise ValueError(f"temperature: expected 0 or more, got {temperature}")
-  if top_k < 0 or int(top_k) != top_k:
+  if not (0 <= top_k < float("inf") and int(top_k) == top_k):
     raise ValueError(f"top_k: expected a whole number from 0, got {top_k}")
   if not 0 < top_p <= 1:
     raise ValueError(f"top_p: expected above 0, up to 1, got {top_p}")

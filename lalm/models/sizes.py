@@ -95,13 +95,20 @@ class Sizes:
           f"heads: expected a divisor of the width {self.width}, got"
           f" {self.heads}"
       )
-    choices = {"positions": POSITIONS, "norm": NORMS, "network": NETWORKS}
-    choices["dtype"] = DTYPES
+    choices: dict[str, tuple[Any, ...]] = {
+        "positions": POSITIONS,
+        "norm": NORMS,
+        "network": NETWORKS,
+        "dtype": DTYPES,
+        "causal": (True, False),
+        "tied": (True, False),
+    }
     for name, known in choices.items():
-      if getattr(self, name) not in known:
+      found = getattr(self, name)
+      if not isinstance(found, type(known[0])) or found not in known:
         raise ValueError(
-            f"{name}: expected one of {', '.join(known)}, got"
-            f" {getattr(self, name)!r}"
+            f"{name}: expected one of {', '.join(map(str, known))}, got"
+            f" {found!r}"
         )
     self._check_order()
     if not self.inner:

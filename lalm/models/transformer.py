@@ -141,16 +141,19 @@ def forward(
     parameters: as `init` returns them.
     sizes: of the model.
     tokens: integers `[B, T]`, each below the vocabulary.
-    state: of the tokens before, or None.
+    state: of the tokens before, or None; with these they are at most the
+      capacity, beyond which logits are of no use.
     segment_ids: integers `[B, T]`, non-decreasing: packed documents.
 
   Raises:
-    ValueError: tokens of another rank or dtype, or more than the capacity, or
-      packed documents with a state.
+    ValueError: tokens or documents of another shape or dtype, more tokens than
+      the capacity, or packed documents with a state.
   """
   _check_tokens(tokens, sizes)
   if state is not None and segment_ids is not None:
     raise ValueError("segment_ids: expected none with a state, got some")
+  if segment_ids is not None:
+    shapes.check_integers("segment_ids", segment_ids, tuple(tokens.shape))
   found: Any = Transformer(sizes).apply(
       {"params": parameters}, tokens, state, segment_ids
   )

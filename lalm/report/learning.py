@@ -79,7 +79,7 @@ def publish(folder: pathlib.Path) -> None:
 
 
 def tables(records: Iterable[Record], environment: Mapping[str, Any]) -> str:
-  """Returns a table for each setting as Markdown, the newest first.
+  """Returns a table for each setting, the newest of an experiment first.
 
   Args:
     records: of one device's folder.
@@ -133,11 +133,22 @@ def _markdown(
   notes = [
       f"- {x.mechanism}, {x.rate:g}: {x.remark}" for x in found if x.remark
   ]
+  notes += [line for one in found for line in _skipped(one)]
   lines = medians.table(head, rows, words=1)
   heading = f"**{_heading(records, environment)}**"
   if name == "train_lm":
     notes = [*_AFTER, *notes, *_samples(found)]
   return "\n".join([heading, "", *lines, "", *_NOTES, *notes, ""])
+
+
+def _skipped(one: Learner) -> list[str]:
+  """Says of steps whose gradient was not finite, where there were some."""
+  each = [(r["skipped"], r["calls"]) for r in one.records if r.get("skipped")]
+  return [
+      f"- {one.mechanism}, {one.rate:g}: {units.count(count)} of"
+      f" {units.count(steps)} steps skipped, their gradients were not finite"
+      for count, steps in each
+  ]
 
 
 _NOTES = (
@@ -171,7 +182,7 @@ def _language(found: list[Learner]) -> tuple[list[str], list[list[str]]]:
       [_cell(x.each(name)), _cell(x.at(shortest, name)), _cell(x.each("loss"))]
       for x in found
   ]
-  after = f"bits a byte after {units.seconds(shortest)}"
+  after = f"bits a byte after {units.seconds(shortest)}" if shortest else ""
   return ["bits a byte", after, "nats a token"], cells
 
 
@@ -224,7 +235,14 @@ def _costs(one: Learner) -> list[str]:
 
 def _heading(records: list[Record], environment: Mapping[str, Any]) -> str:
   point = records[0]["point"]
-  return (
-      f"{medians.place(records, environment)}, {point['layers']} layers,"
-      f" n={point['length']}, {units.count(point['steps'])} steps"
-  )
+  words = [
+      medians.place(records, environment),
+      units.counted(point["layers"], "layer"),
+      f"n={point['length']}",
+      units.counted(point["steps"], "step"),
+  ]
+  if "vocabulary" in point:
+    words.append(f"a vocabulary of {units.count(point['vocabulary'])}")
+  if "drop" in point:
+    words.append(f"a tenth of the rate from {units.count(point['drop'])} on")
+  return ", ".join(words)

@@ -17,7 +17,7 @@ from lalm.report.learning import Learner
 _LEFT, _RIGHT, _BETWEEN = 0.62, 0.14, 0.30  # inches beside the panels
 _TOP, _TALL = 0.30, 2.6  # inches above them, and of them
 _LABELS = {
-    "copy_task": "loss of a step (nats a symbol)",
+    "copy_task": "loss (nats a symbol)",
     "train_lm": "held out (bits a byte)",
 }
 Points = list[tuple[float, float]]  # along a run: (place, value)
@@ -133,14 +133,22 @@ def _curve(
   each = list(zip(*runs))  # the seeds' points side by side
   x = [statistics.median(p[0] for p in points) for points in each]
   values = [[p[1] for p in points] for points in each]
-  middle = [statistics.median(v) for v in values]
-  axes.plot(x, middle, color=colour, label=label)
-  low, high = [min(v) for v in values], [max(v) for v in values]
+  axes.plot(
+      x, [_drawn(statistics.median(v)) for v in values],
+      color=colour, label=label,
+  )  # fmt: skip
+  # Where a seed has diverged, the band has no upper edge, and ends.
+  low, high = ([_drawn(edge(v)) for v in values] for edge in (min, max))
   axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
 
 
 def _number(value: float | None) -> float:
-  return math.nan if value is None else value
+  """A loss, infinite where it is recorded as no number, as in the table."""
+  return math.inf if value is None else value
+
+
+def _drawn(value: float) -> float:
+  return value if math.isfinite(value) else math.nan
 
 
 def _losses(name: str) -> Callable[[Mapping[str, Any]], Points]:
@@ -158,6 +166,9 @@ def _judged(name: str) -> Callable[[Mapping[str, Any]], Points]:
 
 def _by_position(record: Mapping[str, Any]) -> Points:
   """Bits a byte in the end, at the middle of each bin of positions."""
-  values = record["by_position"]
-  width = record["point"]["length"] / len(values)
-  return [((i + 0.5) * width, _number(value)) for i, value in enumerate(values)]
+  values, length = record["by_position"], record["point"]["length"]
+  # The first bins have a position more where they cannot be equal.
+  least, more = divmod(length, len(values))
+  ends = [(i + 1) * least + min(i + 1, more) for i in range(len(values))]
+  middles = [(a + b) / 2 for a, b in zip([0, *ends], ends)]
+  return [(x, _number(y)) for x, y in zip(middles, values, strict=True)]

@@ -15,6 +15,11 @@ from lalm.scaling import reading
 EXPERIMENT = "training_time"
 Record = Mapping[str, Any]
 _SWEPT = ("mechanism", "form", "length")
+_NOTES = (
+    "- a call: loss, gradient, clipping and AdamW; plain: by hand in JAX,"
+    " softmax as a whole matrix, linear attention in chunks of 128 tokens;"
+    " torch: with its fused attention; lalm: each mixer's own form and chunk",
+)
 
 
 def publish(folder: pathlib.Path) -> None:
@@ -52,7 +57,8 @@ def _text(records: list[Record], environment: Mapping[str, Any]) -> str:
       f" {units.count(point['vocabulary'])}"
   )
   table = peers.markdown(peers.ratios(records, {}), heading)
-  return "\n".join([table, "Tokens a second, by length:", "", *_rates(records)])
+  rates = ["Tokens a second, by length:", "", *_rates(records)]
+  return "\n".join([table, *rates, *_NOTES, ""])
 
 
 def _rates(records: list[Record]) -> list[str]:

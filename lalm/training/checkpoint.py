@@ -113,7 +113,7 @@ class Checkpoints:
     if found:
       raise CheckpointError(
           f"{self._folder}: expected a checkpoint that can be read, got"
-          f" {len(found)} that cannot"
+          f" {len(found)} that cannot; without the folder the run begins anew"
       )
     return None
 

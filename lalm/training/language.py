@@ -37,6 +37,8 @@ class Task:
 
   def sizes(self, point: runs.Point) -> Sizes:
     """A model of the mixers, as large as that of softmax attention."""
+    if point["width"] % 2:  # rotary places turn pairs
+      raise ValueError(f"width: expected an even number, got {point['width']}")
     return matched(
         Sizes(
             vocabulary=point["vocabulary"],
@@ -74,7 +76,7 @@ class Task:
     losses, size = _losses(self.sizes(point)), _size(text, held_out)
 
     def judge(parameters: Any) -> dict[str, float]:
-      loss = float(np.mean([losses(parameters, part) for part in held_out]))
+      loss = float(np.mean(_each(losses, parameters, held_out)))
       return {"loss": loss, "bits_per_byte": bits(loss, size)}
 
     return runs.Data(lambda number: batch(step=number), judge)
@@ -86,8 +88,7 @@ class Task:
     point, sizes = run.point, self.sizes(run.point)
     text = self._text(point, kept)
     losses, held_out = _losses(sizes), _held_out(text, point)
-    each = [losses(parameters, part) for part in held_out]
-    by_place = np.mean(np.concatenate(each), axis=0)
+    by_place = _each(losses, parameters, held_out).mean(axis=0)
     bins = np.array_split(by_place, min(_BINS, len(by_place)))
     size = _size(text, held_out)
     card = _card(run, text, float(by_place.mean()), size)
@@ -128,7 +129,7 @@ def _card(
   point = run.point
   names = ("mechanism", "layers", "steps", "batch", "length", "rate")
   return {
-      "corpus": pathlib.Path(point["corpus"]).name or "standard library",
+      "corpus": _title(point["corpus"]),
       "digest": text.digest,
       "tokens": len(text.train),
       "seed": run.seed,
@@ -138,21 +139,39 @@ def _card(
   }
 
 
+def _title(corpus: str) -> str:
+  """A corpus in a word or two."""
+  if not corpus:
+    return "standard library"
+  path = pathlib.Path(corpus)
+  return path.name or path.resolve().name or corpus
+
+
 def _held_out(
     text: prepared.Prepared, point: runs.Point
 ) -> list[batches.Batch]:
-  """Stretches of what is held out, as many at once as are trained on."""
+  """Stretches of what is held out, at most as many at once as are trained on.
+
+  They are the same whatever the batch is.
+  """
   whole = batches.consecutive(text.held_out, _JUDGED, point["length"])
-  size = min(point["batch"], len(whole.tokens))
-  parts = len(whole.tokens) // size
-  cut = lambda x, i: x[i * size : (i + 1) * size]
-  return [batches.Batch(*(cut(x, i) for x in whole)) for i in range(parts)]
+  size = point["batch"]
+  starts = range(0, len(whole.tokens), size)
+  return [batches.Batch(*(x[i : i + size] for x in whole)) for i in starts]
+
+
+def _each(
+    losses: Any, parameters: Any, held_out: list[batches.Batch]
+) -> np.ndarray:
+  """Nats of each token of all stretches, `[N, T]`."""
+  return np.concatenate([losses(parameters, part) for part in held_out])
 
 
 def _size(text: prepared.Prepared, held_out: list[batches.Batch]) -> float:
   """Bytes of a token of those that are predicted."""
   sizes = text.tokenizer.sizes()
-  return float(np.mean([sizes[part.targets].mean() for part in held_out]))
+  targets = np.concatenate([part.targets for part in held_out])
+  return float(sizes[targets].mean())
 
 
 def bits(loss: float, bytes_per_token: float) -> float:

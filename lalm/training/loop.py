@@ -69,7 +69,7 @@ class Progress(NamedTuple):
   Attributes:
     step: steps done.
     steps: in all.
-    loss: of the last step, nats a token.
+    loss: nats a token, the mean of the steps since the last report.
     tokens_per_second: of the steps since the last report.
     seconds_left: predicted.
   """
@@ -115,6 +115,7 @@ def run(
   Raises:
     Busy: another process is at this run.
     CheckpointError: one cannot be written, or none can be read.
+    ValueError: the folder's run has more steps.
   """
   state = step_lib.start(plan.parameters(), plan.optimizer)
   with contextlib.ExitStack() as held:
@@ -125,7 +126,12 @@ def run(
     seconds = 0.0
     if found is not None:
       state, seconds = found.state, found.notes["seconds"]
-    lines = _Lines(folder / "metrics.jsonl", int(state.step))
+    if int(state.step) > plan.steps:
+      raise ValueError(
+          f"{folder}: expected a run of at most {plan.steps} steps, got one of"
+          f" {int(state.step)}"
+      )
+    lines = _Lines(folder / "metrics.jsonl", int(state.step), say)
     return _Run(plan, kept, lines, progress, seconds).go(state)
 
 
@@ -164,8 +170,8 @@ class _Run:
   def go(self, state: step_lib.State) -> Outcome:
     plan, begun = self._plan, int(state.step)
     done = begun
-    if not done:
-      self._end_round(state, 0)
+    if not self._lines.judged(done):  # at the start, or its line is damaged
+      self._end_round(state, done)
     while done < plan.steps:
       until = min(done + plan.every, _next(done, plan.round), plan.steps)
       state = self._steps(state, done, until)
@@ -224,19 +230,23 @@ def _next(done: int, period: int) -> int:
   return (done // period + 1) * period
 
 
-def lines(path: pathlib.Path, until: int) -> list[dict[str, Any]]:
+def lines(
+    path: pathlib.Path, until: int, say: Callable[[str], None] = lambda _: None
+) -> list[dict[str, Any]]:
   """Returns a run's lines of metrics up to a step, each once.
 
   Args:
     path: of `metrics.jsonl`, which holds twice what was done twice, before and
       after an interruption.
     until: the last step wanted.
+    say: is told of lines that are damaged, which are left out.
   """
-  if not path.exists():
-    return []
+  found = store.load(path)
+  if found.damage:
+    say(f"{path}: lines that are damaged are left out: {len(found.damage)}")
   latest = {
       (line["step"], "judged" in line): line
-      for line in store.load(path).records
+      for line in found.records
       if line["step"] <= until
   }
   return [latest[place] for place in sorted(latest)]
@@ -245,9 +255,15 @@ def lines(path: pathlib.Path, until: int) -> list[dict[str, Any]]:
 class _Lines:
   """The lines of a run that goes on from a step."""
 
-  def __init__(self, path: pathlib.Path, done: int) -> None:
+  def __init__(
+      self, path: pathlib.Path, done: int, say: Callable[[str], None]
+  ) -> None:
     self._path = path
-    self.all = lines(path, done) if done else []
+    self.all = lines(path, done, say) if done else []
+
+  def judged(self, step: int) -> bool:
+    """Whether a judgement of a step is there."""
+    return any(x["step"] == step and "judged" in x for x in self.all)
 
   def add(self, line: dict[str, Any]) -> None:
     """Adds a line, which is on the disk when this returns."""

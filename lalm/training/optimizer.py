@@ -61,14 +61,20 @@ class Optimizer:
         raise ValueError(
             f"{field}: expected 0 or more, below 1, got {getattr(self, field)}"
         )
-    if self.steps < 1 or not 0 <= self.warmup < self.steps:
+    if self.steps < 1:
+      raise ValueError(f"steps: expected 1 or more, got {self.steps}")
+    if not 0 <= self.warmup < self.steps:
       raise ValueError(
           f"warmup: expected 0 to {self.steps - 1}, got {self.warmup}"
       )
-    if (self.schedule == "drop") != (self.drop > 0):
+    if self.schedule != "drop" and self.drop:
       raise ValueError(
-          "drop: expected a step above 0 for the schedule drop, and 0 for"
-          f" others, got {self.drop} for {self.schedule}"
+          f"drop: expected 0 for the schedule {self.schedule}, got {self.drop}"
+      )
+    if self.schedule == "drop" and not self.warmup < self.drop < self.steps:
+      raise ValueError(
+          f"drop: expected a step from {self.warmup + 1} to {self.steps - 1},"
+          f" after the warmup and before the end, got {self.drop}"
       )
 
   def rates(self) -> optax.Schedule:

@@ -145,17 +145,14 @@ class Target:
         batch=data.batch,
         judge=data.judge,
         steps=point["steps"],
-        round=max(1, point["steps"] // point["rounds"]),
+        round=-(-point["steps"] // point["rounds"]),
         every=max(1, point["steps"] // _LINES),
     )
     name = f"{key}-{replicate}"
     folder = kept / "runs" / name
-    try:
-      outcome = loop.run(
-          plan, folder, progress=self._progress(sizes, plan), say=self.tell
-      )
-    except loop.Busy as error:
-      return {"status": "skipped", "reason": str(error)}
+    outcome = loop.run(
+        plan, folder, progress=self._progress(sizes, plan), say=self.tell
+    )
     parameters = outcome.state.parameters
     record = kernel.identity(point, replicate, key)
     record |= self._figures(point, sizes, plan, outcome)
@@ -207,7 +204,6 @@ class Target:
     return {
         "status": "ok",  # another seed may end otherwise
         "reason": "",
-        "diverged": not math.isfinite(judged[-1]["judged"]["loss"]),
         "seconds": [outcome.seconds],
         "calls": point["steps"],
         "ceilings": {"products_per_second": rate},
@@ -215,7 +211,7 @@ class Target:
         "products": products,
         # Of this process, whose rate it is a share of.
         "utilisation": outcome.speed and products * outcome.speed / rate,
-        "skipped": lines[-1]["skipped"],
+        "skipped": lines[-1]["skipped"] if lines else None,
         "curve": [[x["step"], x["seconds"], number(x["loss"])] for x in lines],
         "judged": [
             {"step": x["step"], "seconds": x["seconds"]}

@@ -33,6 +33,16 @@ def test_a_folder_is_read_in_the_order_of_its_paths(tmp_path):
   assert found in b"acfhabmqtz" * 2
 
 
+def test_a_folder_may_be_one_that_others_leave_out(tmp_path):
+  own = tmp_path / "site-packages" / "own"
+  (own / "__pycache__").mkdir(parents=True)
+  (own / "a").write_text("abc")
+  (own / "__pycache__" / "b").write_text("XXX")
+  assert bytes(text.corpus_bytes(str(own), 6)) in b"abc" * 4
+  with pytest.raises(ValueError, match="corpus: expected"):
+    text.corpus_bytes(str(tmp_path), 6)
+
+
 def test_the_default_corpus_is_the_sources_of_the_standard_library():
   found = bytes(text.corpus_bytes(text.STANDARD_LIBRARY, 20_000))
   assert found.count(b"self") > 10

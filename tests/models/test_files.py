@@ -70,3 +70,53 @@ def test_parameters_of_another_shape_are_refused(tmp_path):
       ValueError, match=r"norm.scale of \(\(16,\), .*got \(\(3,"
   ):
     files.load(path)
+
+
+def _with_notes(tmp_path, **notes):
+  """A whole file whose notes are others."""
+  from safetensors import numpy as tensors
+  import safetensors
+
+  path, _ = _written(tmp_path, "linear")
+  with safetensors.safe_open(path, framework="numpy") as file:
+    own = file.metadata() | {f"lalm.{name}": x for name, x in notes.items()}
+    arrays = {name: file.get_tensor(name) for name in file.keys()}
+  path.write_bytes(tensors.save(arrays, own))
+  return path, arrays, own
+
+
+@pytest.mark.parametrize(
+    "notes, words",
+    (
+        ({"card": "[1]"}, "card: expected names and values"),
+        ({"card": "{"}, "expected sizes that a model has"),
+        ({"sizes": "[" * 100_000}, "expected sizes that a model has"),
+        ({"sizes": '{"causal": "no"}'}, "expected sizes that a model has"),
+    ),
+)
+def test_notes_that_say_nothing_are_refused(tmp_path, notes, words):
+  path, *_ = _with_notes(tmp_path, **notes)
+  with pytest.raises(ValueError, match=words):
+    files.load(path)
+
+
+def test_parameters_that_are_not_finite_are_refused(tmp_path):
+  from safetensors import numpy as tensors
+
+  path, arrays, notes = _with_notes(tmp_path)
+  arrays["norm.scale"][0] = np.nan
+  path.write_bytes(tensors.save(arrays, notes))
+  with pytest.raises(ValueError, match="expected finite numbers in norm.scale"):
+    files.load(path)
+
+
+def test_numbers_of_no_known_kind_are_refused(tmp_path):
+  import json
+  import struct
+
+  path, *_ = _with_notes(tmp_path)
+  header = {"x": {"dtype": "F8_E8M0", "shape": [2], "data_offsets": [0, 2]}}
+  text = json.dumps(header).encode()
+  path.write_bytes(struct.pack("<Q", len(text)) + text + bytes(2))
+  with pytest.raises(ValueError, match="expected"):
+    files.load(path)

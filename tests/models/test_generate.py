@@ -96,6 +96,15 @@ def test_the_least_likely_of_many_tokens_may_be_drawn():
   assert int(found.max()) > 0.9 * count
 
 
+@pytest.mark.parametrize("token", (-1, 99))
+def test_a_token_of_no_vocabulary_is_refused(token):
+  """Its logits would be NaN, and what is drawn of them 0."""
+  model, parameters = _model()
+  prompt = jnp.array([[1, token]])
+  with pytest.raises(ValueError, match=f"prompt: expected.*got {token}"):
+    generate.generate(parameters, model, prompt, 2, jax.random.key(0))
+
+
 @pytest.mark.parametrize("prompt", ([[1, 2]], jnp.zeros((1, 0), jnp.int32)))
 def test_a_prompt_of_no_tokens_is_refused(prompt):
   model, parameters = _model()
@@ -112,6 +121,8 @@ def test_a_prompt_of_no_tokens_is_refused(prompt):
         (2, dict(temperature=float("nan")), "temperature: expected 0 or more"),
         (2, dict(top_k=-1), "top_k: expected a whole number from 0"),
         (2, dict(top_k=1.5), "top_k: expected a whole number from 0"),
+        (2, dict(top_k=float("inf")), "top_k: expected a whole number from 0"),
+        (2, dict(top_k=None), "top_k: expected a number, got None"),
         (2, dict(top_p=0.0), "top_p: expected above 0"),
         (2, dict(top_p=1.5), "top_p: expected above 0"),
     ),

@@ -283,6 +283,9 @@ def test_a_mechanism_of_ones_own_is_a_mixer(tokens):
         (dict(dtype="int8"), "dtype: expected one of"),
         (dict(vocabulary=0), "vocabulary: expected an integer"),
         (dict(causal=False, convolution=3), "convolution: expected 0"),
+        (dict(causal="no"), "causal: expected one of True, False, got 'no'"),
+        (dict(tied=[1]), "tied: expected one of True, False"),
+        (dict(norm=["rms"]), "norm: expected one of"),
     ),
 )
 def test_sizes_that_no_model_has_are_refused(fields, message):
@@ -333,6 +336,19 @@ def test_packed_documents_have_no_state(tokens):
         tokens,
         state=transformer.start(model, 2),
         segment_ids=jnp.zeros_like(tokens),
+    )
+
+
+@pytest.mark.parametrize("shape, kind", (((2, 3), int), ((1, 8), int),
+                                         ((2, 8), float)))  # fmt: skip
+def test_documents_are_of_the_tokens(shape, kind):
+  model = small.sizes("softmax")
+  with pytest.raises(ValueError, match="segment_ids: expected"):
+    transformer.forward(
+        small.parameters(model),
+        model,
+        jnp.zeros((2, 8), jnp.int32),
+        segment_ids=jnp.zeros(shape, kind),
     )
 
 

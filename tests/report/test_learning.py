@@ -2,6 +2,8 @@
 
 import json
 
+import numpy as np
+
 from lalm import store
 from lalm.report import canvas
 from lalm.report import learning
@@ -105,6 +107,45 @@ def test_a_run_that_diverged_is_told_and_drawn():
   assert [one.rate for one in found] == [1, 1e-3]
   assert "| inf (1 seed) | 50 % | never |" in learning.tables(records, {})
   assert learning_figure.render(found, "copy_task", "here")["svg"]
+
+
+def test_a_seed_that_diverged_is_drawn_as_the_table_counts_it():
+  for order in ((None, 1.0, 2.0), (1.0, None, 2.0), (1.0, 2.0, None)):
+    records = [_record(i, [3.0, x]) for i, x in enumerate(order)]
+    with canvas.settings():
+      drawn = learning_figure.draw(learning.learners(records), "copy_task", "")
+    (line,) = drawn.axes[0].get_lines()
+    assert list(line.get_ydata()) == [3.0, 2.0]
+
+
+def test_positions_of_unequal_parts_are_at_their_middles():
+  record = _LANGUAGE[0] | {
+      "by_position": [1.0] * 16, "point": {**_POINT, "length": 24}
+  }
+  places = [x for x, _ in learning_figure._by_position(record)]
+  parts = np.array_split(np.arange(24), 16)
+  assert places == [(part[0] + part[-1] + 1) / 2 for part in parts]
+
+
+def test_steps_that_were_skipped_are_told():
+  text = learning.tables([_record(0, [2.0, 1.0]) | {"skipped": 7}], {})
+  assert "- linear, 0.001: 7 of 300 steps skipped" in text
+  assert "skipped" not in learning.tables(_RECORDS, {})
+
+
+def test_settings_are_told_apart_by_their_heading():
+  records = [_record(0, [2.0, 1.0]), _record(0, [2.0, 1.0], drop=100)]
+  records += [_record(0, [2.0, 1.0], layers=1, vocabulary=300)]
+  text = learning.tables(records, {})
+  heads = [line for line in text.splitlines() if line.startswith("**")]
+  assert len(set(heads)) == 3 and sum("1 layer," in x for x in heads) == 1
+  assert sum("a tenth of the rate from 100 on" in x for x in heads) == 1
+  assert sum("a vocabulary of 300" in x for x in heads) == 1
+
+
+def test_where_all_has_failed_no_time_is_told():
+  failed = _record(0, [2.0], "crashed", experiment="train_lm")
+  assert "after" not in learning.tables([failed], {}).splitlines()[2]
 
 
 def test_a_run_trained_by_another_process_has_no_share_of_its_rate():

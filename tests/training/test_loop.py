@@ -93,6 +93,33 @@ def test_what_came_after_a_checkpoint_is_done_again(undisturbed, tmp_path):
   assert _timeless(kept) == _timeless(found.metrics)
 
 
+@pytest.mark.parametrize("kept", (None, 0, 8))
+def test_a_judgement_whose_line_is_damaged_is_made_again(
+    undisturbed, tmp_path, kept
+):
+  """The last line flips a bit, or all but some are gone, or the file is."""
+  loop.run(small.plan(), tmp_path)
+  path = tmp_path / "metrics.jsonl"
+  lines = path.read_bytes().splitlines(keepends=True)
+  if kept is None:
+    path.write_bytes(b"".join(lines)[:-20] + b"#" + b"".join(lines)[-19:])
+  elif kept:
+    path.write_bytes(b"".join(lines[:kept]))
+  else:
+    path.unlink()
+  told = []
+  found = loop.run(small.plan(), tmp_path, say=told.append)
+  last, expected = found.metrics[-1], undisturbed[1].metrics[-1]
+  assert last["step"] == small.STEPS and last["judged"] == expected["judged"]
+  assert [("damaged" in line) for line in told] == [True] * (kept is None)
+
+
+def test_a_run_of_more_steps_is_not_made_shorter(tmp_path):
+  loop.run(small.plan(), tmp_path)
+  with pytest.raises(ValueError, match="at most 6 steps, got one of 12"):
+    loop.run(small.plan(steps=6), tmp_path)
+
+
 def test_a_finished_run_is_not_run_again(undisturbed):
   folder, outcome = undisturbed
 

@@ -14,6 +14,7 @@ from lalm.training import optimizer
 from lalm.training import plain
 from lalm.training import pytorch
 from lalm.training import step
+from lalm.training import step_time
 from lalm.training import written
 
 _HEADS, _LAYERS = 2, 2
@@ -124,6 +125,13 @@ def test_pytorch_takes_the_same_steps():
     assert run() == pytest.approx(float(loss), rel=1e-5)
   for x, y in zip(found.leaves, jax.tree.leaves(state.parameters)):
     np.testing.assert_allclose(x.detach(), y, rtol=1e-3, atol=1e-4)
+
+
+def test_no_process_is_asked_for_a_peak_of_torch(monkeypatch):
+  asked = lambda *_: pytest.fail("asked")
+  monkeypatch.setattr(step_time.Target, "peak", asked)
+  found = step_time.PEAK.measure(_point("softmax", written.TORCH), 0, {})
+  assert found == {"bytes": None, "method": None}
 
 
 def test_what_is_wrong_is_not_timed(monkeypatch):

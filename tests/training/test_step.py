@@ -161,8 +161,14 @@ def test_every_optimiser_goes_downhill(name):
         (dict(second=1.0), "second: expected 0 or more, below 1"),
         (dict(rate=float("nan")), "rate: expected above 0"),
         (dict(steps=10, warmup=10), "warmup: expected 0 to 9"),
-        (dict(schedule="drop"), "drop: expected a step above 0"),
-        (dict(schedule="cosine", drop=5), "drop: expected a step above 0"),
+        (dict(schedule="drop"), "drop: expected a step from 1 to 999"),
+        (dict(schedule="drop", drop=1000), "drop: expected a step from 1"),
+        (
+            dict(schedule="drop", drop=5, warmup=10),
+            "drop: expected a step from 11",
+        ),
+        (dict(schedule="cosine", drop=5), "drop: expected 0 for the schedule"),
+        (dict(steps=0), "steps: expected 1 or more, got 0"),
     ),
 )
 def test_what_is_no_optimiser_is_refused(fields, message):
