@@ -1,8 +1,8 @@
 """A corpus as tokens in files, made once and mapped into memory.
 
-`DIR/<digest>/` has train.npy and held_out.npy (uint16, or uint32 for more
-than 65,536 tokens), tokenizer.json and sizes.json. The digest is of the text and
-of the vocabulary, so another text is another folder. A folder appears whole.
+`DIR/<digest>/` has train.npy and held_out.npy (uint16, or uint32 for more than
+65,536 tokens), tokenizer.json and sizes.json. The digest is of the text and of
+the vocabulary, so another text is another folder. A folder appears whole.
 """
 
 import functools
