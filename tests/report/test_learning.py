@@ -120,7 +120,8 @@ def test_a_seed_that_diverged_is_drawn_as_the_table_counts_it():
 
 def test_positions_of_unequal_parts_are_at_their_middles():
   record = _LANGUAGE[0] | {
-      "by_position": [1.0] * 16, "point": {**_POINT, "length": 24}
+      "by_position": [1.0] * 16,
+      "point": {**_POINT, "length": 24},
   }
   places = [x for x, _ in learning_figure._by_position(record)]
   parts = np.array_split(np.arange(24), 16)
