@@ -84,6 +84,11 @@ def test_on_an_accelerator_no_peaks_are_read(monkeypatch):
         ("--config.mechanisms=linformer", "can be causal"),
         ("--config.rate=0", "expected a number greater than 0"),
         ("--config.causal=False", "expected True; got False"),
+        ("--config.chunk=64", "--config.chunk: expected None; got 64"),
+        (
+            "--config.corpus=normal",
+            "--config.corpus: expected ''; got 'normal'",
+        ),
     ),
 )
 def test_what_cannot_be_trained_is_refused_in_a_line(

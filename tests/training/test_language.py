@@ -14,16 +14,15 @@ from lalm.training import language
 from lalm.training import runs
 
 _TASK = language.Task()
-_TRAIN, _HELD = "def add(x, y): return x + y\n", "class Sum: total = 0\n"
 
 
 @pytest.fixture(scope="module", name="point")
 def _point(tmp_path_factory):
-  """Of a folder whose text held out is another than what is trained on."""
+  """Of a text no stretch of which is there twice."""
   folder = tmp_path_factory.mktemp("corpus")
-  for number in range(60):
-    (folder / f"{number:02}.py").write_text(_TRAIN * 40)
-  (folder / "99.py").write_text(_HELD * 400)
+  for file in range(60):
+    lines = (f"value_{100 * file + i} = {7919 * file + i}\n" for i in range(80))
+    (folder / f"{file:02}.py").write_text("".join(lines))
   return {
       "mechanism": "linear", "layers": 1, "heads": 2, "width": 8,
       "value_width": 8, "length": 12, "batch": 8, "dtype": "float32",
@@ -68,10 +67,18 @@ def test_what_is_held_out_is_not_trained_on(point, tmp_path):
   data = _TASK.data(point, 0, tmp_path)
   (merges,) = (tmp_path / "text").glob("*/tokenizer.json")
   read = tokens.loads(merges.read_text()).decode
-  trained = [read(row.tolist()) for row in data.batch(0).tokens]
-  assert len(trained) == 8 and not any("total" in text for text in trained)
-  held_out = _stream("held_out", tmp_path)
-  assert "total" in read(held_out.tolist())
+  texts = {
+      name: read(_stream(name, tmp_path).tolist())
+      for name in ("train", "held_out")
+  }
+  trained = [
+      read(row.tolist())
+      for step in range(20)
+      for row in data.batch(step).tokens
+  ]
+  assert len(trained) == 160 and all(x in texts["train"] for x in trained)
+  # Of some stretches too little is their own: "value_1", say.
+  assert sum(x in texts["held_out"] for x in trained) < 16
 
 
 @pytest.mark.parametrize("batch", (5, 48, 1000))
