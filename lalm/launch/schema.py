@@ -277,6 +277,14 @@ ABSENT = Field(
     f"machines to compile for: {_MACHINES}",
 )
 
+# Of experiments that open a trained model.
+WEIGHTS = Field(
+    pattern("minilm, own or a path", r".+"),
+    "minilm",
+    "a safetensors file; minilm: that of its package; own: our own model",
+    "weights",
+)
+
 Fields = Mapping[str, Field]
 Settings = dict[str, Any]
 

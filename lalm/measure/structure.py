@@ -42,7 +42,7 @@ def of_head(matrix: np.ndarray, columns: int = 1) -> dict[str, Any]:
   blocks = [rank.block_below(matrix, cut, columns) for cut in at]
   values = [rank.singular_values(block) for block in blocks]
   ranks = [
-      rank.numerical_rank(own, shape=block.shape)
+      int(rank.numerical_rank(own, shape=block.shape))
       for own, block in zip(values, blocks)
   ]
   half = at.index(len(matrix) // 2)
@@ -50,7 +50,7 @@ def of_head(matrix: np.ndarray, columns: int = 1) -> dict[str, Any]:
   return {
       "ranks": ranks,
       "practical_ranks": [
-          rank.numerical_rank(own, PRACTICAL) for own in values
+          int(rank.numerical_rank(own, PRACTICAL)) for own in values
       ],
       "whole": _smooth(rank.singular_values(matrix)),
       "middle": _smooth(values[half]),

@@ -104,6 +104,7 @@ class Mixer(nn.Module):
     if state is not None:
       keywords["state"] = state.attention
       form = "step" if x.shape[1] == 1 else form
+    self.sow("captured", "inputs", (q, k, v, keywords))  # if that is asked for
     result = mechanism.forms[form](q, k, v, **keywords)
     out: Any = getattr(result, "out", result)
     if not averages(self.named):

@@ -66,6 +66,7 @@ class Transformer(nn.Module):
       turns = layers.turns(places, sizes.head_width)
     kept: list[Any] = []
     for number, name in enumerate(sizes.mixers):
+      self.sow("captured", "hidden", x)  # if that is asked for
       before = None if state is None else state.layers[number]
       mix = mixer.Mixer(sizes, name, name=f"mixer_{number}")
       y = layers.norm(sizes, f"mixer_norm_{number}")(x)
@@ -74,6 +75,7 @@ class Transformer(nn.Module):
       y = layers.norm(sizes, f"network_norm_{number}")(x)
       x = x + layers.Network(sizes, name=f"network_{number}")(y)
       kept.append(after)
+    self.sow("captured", "hidden", x)
     x = layers.norm(sizes, "norm")(x)
     logits = self._logits(embedding, x)
     if state is None:
@@ -106,8 +108,8 @@ def init(key: jax.Array, sizes: Sizes) -> dict[str, Any]:
   """
   # Some mixers have parameters for a length; nothing is computed of it.
   tokens = jnp.zeros((1, sizes.capacity), jnp.int32)
-  draw = jax.jit(lambda key: Transformer(sizes).init(key, tokens))
-  return draw(key)["params"]
+  draw = jax.jit(lambda key: Transformer(sizes).init(key, tokens)["params"])
+  return draw(key)
 
 
 def start(sizes: Sizes, batch: int = 1) -> State:
@@ -149,7 +151,7 @@ def forward(
     ValueError: tokens or documents of another shape or dtype, more tokens than
       the capacity, or packed documents with a state.
   """
-  _check_tokens(tokens, sizes)
+  check_tokens(tokens, sizes)
   if state is not None and segment_ids is not None:
     raise ValueError("segment_ids: expected none with a state, got some")
   if segment_ids is not None:
@@ -182,7 +184,8 @@ def count(parameters: Parameters) -> int:
   return sum(x.size for x in jax.tree.leaves(parameters))
 
 
-def _check_tokens(tokens: jax.Array, sizes: Sizes) -> None:
+def check_tokens(tokens: jax.Array, sizes: Sizes) -> None:
+  """Raises ValueError unless a model of these sizes can read the tokens."""
   shape: tuple[int, ...] = getattr(tokens, "shape", ())
   if len(shape) != 2:
     raise ValueError(f"tokens: expected [B, T], got {shape or type(tokens)}")

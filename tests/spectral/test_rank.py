@@ -1,9 +1,13 @@
 """Ranks of matrices whose singular values are known."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from lalm.spectral import rank
+
+_SMOOTH = (rank.effective_rank, rank.stable_rank, rank.participation_rank)
 
 
 def _matrix(values, shape, seed=0):
@@ -52,7 +56,7 @@ def test_rounding_is_of_the_longer_side_and_the_dtype():
 
 
 def test_equal_values_count_in_full():
-  for function in (rank.effective_rank, rank.stable_rank):
+  for function in _SMOOTH:
     assert function([2.0] * 5 + [0.0] * 3) == pytest.approx(5)
     assert function([0.3]) == pytest.approx(1)
     assert function([1e300] * 4) == pytest.approx(4)
@@ -75,11 +79,38 @@ def test_stable_rank_is_two_norms_of_the_matrix():
   assert found == pytest.approx(known)
 
 
+def test_participation_is_what_variances_share():
+  assert rank.participation_rank([2.0, 1.0]) == pytest.approx(25 / 17)
+  few, many = [1.0] + [0.1] * 50, [1.0] * 51
+  assert rank.participation_rank(few) < 3 < rank.participation_rank(many)
+
+
+@pytest.mark.parametrize("function", (*_SMOOTH, rank.numerical_rank))
+def test_spectra_together_are_as_each_alone_in_jax_as_in_numpy(function):
+  values = np.random.default_rng(0).uniform(size=(3, 2, 9))
+  values[1, 1, 4:] = 0
+  found = function(values)
+  assert found.shape == (3, 2)
+  assert found[1, 1] == function(values[1, 1])
+  single = jnp.asarray(values, jnp.float32)
+  np.testing.assert_allclose(jax.jit(function)(single), found, rtol=1e-5)
+
+
+@pytest.mark.parametrize("function", _SMOOTH)
+def test_smooth_ranks_are_differentiable_also_where_values_are_zero(function):
+  values = jnp.array([3.0, 2.0, 1.0, 0.0])
+  assert jnp.isfinite(jax.grad(function)(values)).all()
+  change = jax.grad(function)(values)[1]
+  step = jnp.array([0, 1e-2, 0, 0])
+  measured = (function(values + step) - function(values - step)) / 2e-2
+  assert change == pytest.approx(float(measured), rel=1e-2)
+
+
 def test_a_matrix_of_zeros_has_rank_zero():
   values = rank.singular_values(np.zeros((4, 6)))
   assert rank.numerical_rank(values) == 0
   assert rank.effective_rank(values) == rank.stable_rank(values) == 0.0
-  assert rank.effective_rank([]) == rank.numerical_rank([]) == 0
+  assert rank.participation_rank(values) == 0
 
 
 def test_ranks_do_not_depend_on_the_scale():
@@ -107,8 +138,9 @@ def test_a_block_is_of_later_rows_and_earlier_columns():
     [
         (lambda: rank.singular_values([1.0]), r"matrix: expected \[M, N\]"),
         (lambda: rank.singular_values([[np.inf]]), "matrix: expected finite"),
-        (lambda: rank.numerical_rank([[1.0]]), r"values: expected \[N\], got"),
-        (lambda: rank.effective_rank([-1.0]), "values: expected finite"),
+        (lambda: rank.numerical_rank(1.0), r"values: expected \[..., N\]"),
+        (lambda: rank.effective_rank([]), "values: .*none empty"),
+        (lambda: rank.effective_rank([-1.0]), "values: expected 0 or more"),
         (lambda: rank.stable_rank([np.nan]), "values: expected finite"),
         (lambda: rank.numerical_rank([1.0], 1.5), "tolerance: expected 0 <="),
         (lambda: rank.block_below(np.eye(4), 4), "from 1 to 3, got 4"),

@@ -1,0 +1,1 @@
+"""A trained model opened up: its weights and activations in numbers."""

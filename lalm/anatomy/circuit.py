@@ -1,0 +1,43 @@
+"""The target of `circuits`: what a model's heads do, by their weights alone."""
+
+import pathlib
+import sys
+from typing import Any
+
+from lalm.anatomy import heads
+from lalm.anatomy import target
+from lalm.models import weights
+from lalm.spectral import circuits
+from lalm.spectral import quadratic_forms
+from lalm.spectral import rank
+
+_HEADS = "heads"
+FORM = "circuits"
+
+
+def names() -> tuple[str, ...]:
+  """Returns the one work."""
+  return (_HEADS,)
+
+
+def get(name: str) -> target.Work:
+  """Returns the work as a sweep knows it.
+
+  Raises:
+    ValueError: no such work.
+  """
+  if name != _HEADS:
+    raise ValueError(f"mechanism: expected {_HEADS}, got {name!r}")
+  return target.work(FORM)
+
+
+def _analysis(
+    point: target.Point, path: pathlib.Path, replicate: int
+) -> dict[str, Any]:
+  del point, replicate  # nothing is drawn
+  return {"circuits": heads.report(weights.read(path))}
+
+
+TARGET = target.Target(
+    _analysis, sys.modules[__name__], heads, circuits, quadratic_forms, rank
+)

@@ -1,0 +1,65 @@
+"""The target of `attention_spectrum`: maps of a text, and what could stand in.
+
+Works are `maps`, what the maps and the residual stream say by themselves, and
+each stand-in of `linearised`.
+"""
+
+import pathlib
+import sys
+from typing import Any
+
+import jax
+
+from lalm.anatomy import attention
+from lalm.anatomy import linearised
+from lalm.anatomy import subject
+from lalm.anatomy import target
+from lalm.data import text
+from lalm.measure import approximations
+from lalm.spectral import maps
+from lalm.spectral import rank
+
+FORM = "trained"
+_MAPS = "maps"
+
+
+def names() -> tuple[str, ...]:
+  """Returns the works."""
+  return (_MAPS, *linearised.NAMES)
+
+
+def get(name: str) -> target.Work:
+  """Returns a work as a sweep knows it.
+
+  Raises:
+    ValueError: no such work.
+  """
+  if name not in names():
+    known = ", ".join(names())
+    raise ValueError(f"mechanism: expected one of {known}, got {name!r}")
+  return target.work(FORM)
+
+
+def _analysis(
+    point: target.Point, path: pathlib.Path, replicate: int
+) -> dict[str, Any]:
+  seed = point["seed"] + replicate
+  found = subject.read(
+      path, point["corpus"], point["batch"], point["length"], seed
+  )
+  if point["mechanism"] == _MAPS:
+    return attention.report(found.capture, found.variants)
+  return linearised.report(
+      point["mechanism"], found.capture(), found.causal, jax.random.key(seed)
+  )
+
+
+def _read(point: target.Point) -> str:
+  """Of the text."""
+  return text.digest(point["corpus"], point["batch"] * point["length"])
+
+
+TARGET = target.Target(
+    _analysis, sys.modules[__name__], attention, linearised, subject,
+    approximations, maps, rank, text, also=_read,
+)  # fmt: skip

@@ -1,0 +1,60 @@
+"""The target of `conditioning`: each role's products in a text, in 16 bits."""
+
+import pathlib
+import sys
+from typing import Any
+
+from lalm.anatomy import precision
+from lalm.anatomy import subject
+from lalm.anatomy import target
+from lalm.data import text
+from lalm.models import weights
+from lalm.spectral import condition
+from lalm.spectral import rank
+from lalm.spectral import rounding
+
+FORM = "products"
+# Roles of layers: what multiplies a text's vectors.
+_ROLES = ("q", "k", "v", "o", "mlp_in", "mlp_gate", "mlp_out")
+
+
+def names() -> tuple[str, ...]:
+  """Returns the roles."""
+  return _ROLES
+
+
+def get(name: str) -> target.Work:
+  """Returns a role as a sweep knows it.
+
+  Raises:
+    ValueError: no such role.
+  """
+  if name not in _ROLES:
+    known = ", ".join(_ROLES)
+    raise ValueError(f"mechanism: expected one of {known}, got {name!r}")
+  return target.work(FORM)
+
+
+def _analysis(
+    point: target.Point, path: pathlib.Path, replicate: int
+) -> dict[str, Any]:
+  found = subject.read(
+      path,
+      point["corpus"],
+      point["batch"],
+      point["length"],
+      point["seed"] + replicate,
+  )
+  own = [m for m in found.weights.matrices if m.role == point["mechanism"]]
+  return {"matrices": precision.report(own, found.capture().inputs)}
+
+
+def _read(point: target.Point) -> str:
+  """Of the text."""
+  return text.digest(point["corpus"], point["batch"] * point["length"])
+
+
+TARGET = target.Target(
+    _analysis, sys.modules[__name__], precision, subject, weights, condition,
+    rank, rounding, text, also=_read,
+)  # fmt: skip

@@ -1,0 +1,51 @@
+"""The target of `weight_spectrum`: each role's matrices in numbers."""
+
+import pathlib
+import sys
+from typing import Any
+
+import jax
+
+from lalm.anatomy import matrices
+from lalm.anatomy import target
+from lalm.models import weights
+from lalm.spectral import condition
+from lalm.spectral import marchenko_pastur
+from lalm.spectral import norms
+from lalm.spectral import power_law
+from lalm.spectral import rank
+from lalm.spectral import singular
+
+FORM = "spectrum"
+
+
+def names() -> tuple[str, ...]:
+  """Returns the roles of matrices."""
+  return weights.ROLES
+
+
+def get(name: str) -> target.Work:
+  """Returns a role as a sweep knows it.
+
+  Raises:
+    ValueError: no such role.
+  """
+  if name not in weights.ROLES:
+    known = ", ".join(weights.ROLES)
+    raise ValueError(f"mechanism: expected one of {known}, got {name!r}")
+  return target.work(FORM)
+
+
+def _analysis(
+    point: target.Point, path: pathlib.Path, replicate: int
+) -> dict[str, Any]:
+  key = jax.random.key(point["seed"] + replicate)
+  found = weights.read(path).matrices
+  own = [m for m in found if m.role == point["mechanism"]]
+  return {"matrices": [matrices.report(m, key) for m in own]}
+
+
+TARGET = target.Target(
+    _analysis, sys.modules[__name__], matrices, condition, marchenko_pastur,
+    norms, power_law, rank, singular,
+)  # fmt: skip

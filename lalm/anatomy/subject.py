@@ -1,0 +1,81 @@
+"""A trained model and a text that it reads."""
+
+from collections.abc import Callable, Iterable
+import pathlib
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from lalm.data import text
+from lalm.data import tokens as tokens_lib
+from lalm.models import bert
+from lalm.models import captured
+from lalm.models import files
+from lalm.models import weights
+
+_BYTES = 16  # of a token at most, on average
+
+
+class Subject(NamedTuple):
+  """What is looked at.
+
+  Attributes:
+    capture: returns what the model computes of its text; where there are
+      variants, with `skips` and `network` as `bert.capture` takes them.
+    variants: whether it can be without them.
+    weights: its matrices.
+    causal: whether tokens see those before them alone.
+  """
+
+  capture: Callable[..., captured.Captured]
+  variants: bool
+  weights: weights.Weights
+  causal: bool
+
+
+def read(
+    path: pathlib.Path, corpus: str, batch: int, length: int, seed: int
+) -> Subject:
+  """Returns a model with stretches of a text.
+
+  Args:
+    path: of a safetensors file: one of ours, or of an encoder with
+      `config.json` and `tokenizer.json` beside it.
+    corpus: as `text.corpus_bytes` reads it.
+    batch: B, stretches.
+    length: T, tokens of each.
+    seed: where they begin.
+
+  Raises:
+    ValueError: a file that is neither, or a length beyond the capacity.
+  """
+  own = weights.read(path)
+  stretches = [
+      text.corpus_bytes(corpus, _BYTES * length, seed=seed * batch + i)
+      for i in range(batch)
+  ]
+  texts = [bytes(x).decode("utf-8", errors="ignore") for x in stretches]
+  if own.ours:
+    model = files.load(path)
+    read_by = tokens_lib.loads(model.tokenizer).encode
+    found = _cut([read_by(x) for x in texts], length)
+    capture = lambda: captured.of_ours(model.parameters, model.sizes, found)
+    return Subject(capture, False, own, model.sizes.causal)
+  encoder = bert.load(path)
+  beside = path.parent / "tokenizer.json"
+  rows, _ = bert.read(beside, texts, length)
+  found = _cut(rows, length)
+  return Subject(
+      lambda **parts: bert.capture(encoder, found, **parts), True, own, False
+  )
+
+
+def _cut(rows: Iterable[Any], length: int) -> jax.Array:
+  """Rows of so many tokens each."""
+  found = [np.asarray(row, np.int32)[:length] for row in rows]
+  short = min(map(len, found))
+  if short < length:
+    raise ValueError(f"length: expected at most {short} tokens, got {length}")
+  return jnp.asarray(np.stack(found))

@@ -1,0 +1,87 @@
+"""Linear operators: functions from a block of vectors to their products.
+
+An operator is a `jax.tree_util.Partial` from `[N, b]` to `[M, b]`: its arrays
+are traced and differentiated, its code is static, so that what is compiled for
+one matrix serves all of its shape.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.tree_util import Partial
+
+from lalm.attention import contract
+
+Operator = Partial
+
+
+def dense(matrix: jax.Array) -> Operator:
+  """Returns X -> A X.
+
+  Args:
+    matrix: A, `[M, N]`.
+  """
+  return Partial(_times, matrix)
+
+
+def transposed(matrix: jax.Array) -> Operator:
+  """Returns Y -> A^T Y.
+
+  Args:
+    matrix: A, `[M, N]`.
+  """
+  return Partial(_back, matrix)
+
+
+def gram(matrix: jax.Array) -> Operator:
+  """Returns X -> A^T A X, two products; its eigenvalues are squares.
+
+  Args:
+    matrix: A, `[M, N]`.
+  """
+  return Partial(_gram, matrix)
+
+
+def factored(*factors: jax.Array) -> Operator:
+  """Returns X -> A B ... X, which never makes the product of the factors.
+
+  Args:
+    *factors: matrices, the last is multiplied first.
+  """
+  return Partial(_factored, factors)
+
+
+def diagonal(values: jax.Array) -> Operator:
+  """Returns X -> diag(d) X.
+
+  Args:
+    values: d, `[N]`.
+  """
+  return Partial(_diagonal, values)
+
+
+def _product(spec: str, a: Any, b: Any) -> jax.Array:
+  return jnp.einsum(spec, a, b, precision=contract.precision(a.dtype, b.dtype))
+
+
+def _times(matrix: jax.Array, x: jax.Array) -> jax.Array:
+  return _product("mn,nb->mb", matrix, x)
+
+
+def _back(matrix: jax.Array, y: jax.Array) -> jax.Array:
+  return _product("mn,mb->nb", matrix, y)
+
+
+def _gram(matrix: jax.Array, x: jax.Array) -> jax.Array:
+  return _back(matrix, _times(matrix, x))
+
+
+def _factored(factors: tuple[jax.Array, ...], x: jax.Array) -> jax.Array:
+  for factor in reversed(factors):
+    x = _times(factor, x)
+  return x
+
+
+def _diagonal(values: jax.Array, x: jax.Array) -> jax.Array:
+  return values[:, None] * x
