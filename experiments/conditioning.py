@@ -1,4 +1,4 @@
-"""Which of a model's products break in 16 bits, and is it foreseen?
+"""A model's products in 16 bits: which break, and whether it is foreseen.
 
   python3 -m experiments.conditioning [--config=FILE]
       [--config.weights=PATH] [--config.FIELD=VALUE] [--out=DIR]
