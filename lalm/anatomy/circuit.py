@@ -26,9 +26,7 @@ def get(name: str) -> target.Work:
   Raises:
     ValueError: no such work.
   """
-  if name != _HEADS:
-    raise ValueError(f"mechanism: expected {_HEADS}, got {name!r}")
-  return target.work(FORM)
+  return target.work(name, names(), FORM)
 
 
 def _analysis(

@@ -34,10 +34,7 @@ def get(name: str) -> target.Work:
   Raises:
     ValueError: no such work.
   """
-  if name not in names():
-    known = ", ".join(names())
-    raise ValueError(f"mechanism: expected one of {known}, got {name!r}")
-  return target.work(FORM)
+  return target.work(name, names(), FORM)
 
 
 def _analysis(
@@ -54,12 +51,7 @@ def _analysis(
   )
 
 
-def _read(point: target.Point) -> str:
-  """Of the text."""
-  return text.digest(point["corpus"], point["batch"] * point["length"])
-
-
 TARGET = target.Target(
     _analysis, sys.modules[__name__], attention, linearised, subject,
-    approximations, maps, rank, text, also=_read,
+    approximations, maps, rank, text, also=target.read,
 )  # fmt: skip

@@ -29,10 +29,7 @@ def get(name: str) -> target.Work:
   Raises:
     ValueError: no such role.
   """
-  if name not in _ROLES:
-    known = ", ".join(_ROLES)
-    raise ValueError(f"mechanism: expected one of {known}, got {name!r}")
-  return target.work(FORM)
+  return target.work(name, _ROLES, FORM)
 
 
 def _analysis(
@@ -49,12 +46,7 @@ def _analysis(
   return {"matrices": precision.report(own, found.capture().inputs)}
 
 
-def _read(point: target.Point) -> str:
-  """Of the text."""
-  return text.digest(point["corpus"], point["batch"] * point["length"])
-
-
 TARGET = target.Target(
     _analysis, sys.modules[__name__], precision, subject, weights, condition,
-    rank, rounding, text, also=_read,
+    rank, rounding, text, also=target.read,
 )  # fmt: skip

@@ -30,10 +30,7 @@ def get(name: str) -> target.Work:
   Raises:
     ValueError: no such role.
   """
-  if name not in weights.ROLES:
-    known = ", ".join(weights.ROLES)
-    raise ValueError(f"mechanism: expected one of {known}, got {name!r}")
-  return target.work(FORM)
+  return target.work(name, weights.ROLES, FORM)
 
 
 def _analysis(

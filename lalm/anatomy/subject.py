@@ -15,7 +15,7 @@ from lalm.models import captured
 from lalm.models import files
 from lalm.models import weights
 
-_BYTES = 16  # of a token at most, on average
+BYTES = 16  # of a token at most, on average
 
 
 class Subject(NamedTuple):
@@ -53,7 +53,7 @@ def read(
   """
   own = weights.read(path)
   stretches = [
-      text.corpus_bytes(corpus, _BYTES * length, seed=seed * batch + i)
+      text.corpus_bytes(corpus, BYTES * length, seed=seed * batch + i)
       for i in range(batch)
   ]
   texts = [bytes(x).decode("utf-8", errors="ignore") for x in stretches]

@@ -5,12 +5,13 @@ is asked of it; its key follows from the file's bytes, so that a path that holds
 another model is another point.
 """
 
-from collections.abc import Callable
-import hashlib
+from collections.abc import Callable, Sequence
 import pathlib
 import sys
 from typing import Any, NamedTuple
 
+from lalm.anatomy import subject
+from lalm.data import text
 from lalm.measure import kernel
 from lalm.measure import keys
 from lalm.models import bert
@@ -41,9 +42,27 @@ class Work(NamedTuple):
   causal: bool = True
 
 
-def work(form: str) -> Work:
-  """Returns a question of one form."""
+def work(name: str, known: Sequence[str], form: str) -> Work:
+  """Returns a question of one form.
+
+  Args:
+    name: of the question.
+    known: names that there are.
+    form: its form.
+
+  Raises:
+    ValueError: no such question.
+  """
+  if name not in known:
+    raise ValueError(
+        f"mechanism: expected one of {', '.join(known)}, got {name!r}"
+    )
   return Work({form: lambda: None}, (form,))
+
+
+def read(point: Point) -> str:
+  """Returns the digest of what a point reads of its text."""
+  return text.digest(point["corpus"], subject.BYTES * point["length"])
 
 
 class Target:
@@ -81,9 +100,7 @@ class Target:
     del settings  # what a point is does not depend on how it is measured
     path = published.find(point["weights"])
     return {
-        "key": keys.of(
-            point, digest(path), keys.code(*self._code), self._also(point)
-        ),
+        "key": self._key(point, published.digest(path)),
         "bytes": _COPIES * path.stat().st_size,
         "seconds": _SECONDS,
         "repeats": 1,
@@ -94,19 +111,13 @@ class Target:
   ) -> dict[str, Any]:
     """The record of one point in this process."""
     kernel.use_cache(settings.get("cache"))
-    key = self.plan(point, settings)["key"]
     path = published.find(point["weights"])
-    record = kernel.identity(point, replicate, key)
-    record |= {"model": path.stem, "digest": digest(path)}
+    digest = published.digest(path)
+    record = kernel.identity(point, replicate, self._key(point, digest))
+    record |= {"model": path.stem, "digest": digest}
     found = self._analysis(point, path, replicate)
     return {**record, **found, "status": "ok", "reason": ""}
 
-
-def digest(path: pathlib.Path) -> str:
-  """Returns SHA-256 of a file in hexadecimal.
-
-  Raises:
-    OSError: it cannot be read.
-  """
-  with path.open("rb") as file:
-    return hashlib.file_digest(file, "sha256").hexdigest()
+  def _key(self, point: Point, digest: str) -> str:
+    code = keys.code(*self._code)
+    return keys.of(point, digest, code, self._also(point))

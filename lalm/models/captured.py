@@ -102,7 +102,7 @@ def _of_ours(
   own: Any = kept["captured"]
   layers = [own[f"mixer_{i}"]["inputs"][0] for i in range(sizes.layers)]
   maps = [
-      _map(name, q, k, keywords)
+      sizes_lib.mixer(name).mechanism.matrix(q, k, **keywords)
       for name, (q, k, _, keywords) in zip(sizes.mixers, layers, strict=True)
   ]
   q, k, v = (jnp.stack([layer[i] for layer in layers]) for i in range(3))
@@ -112,13 +112,3 @@ def _of_ours(
 
 # Names of a model's products, and roles as in `weights`.
 _ROLES = {"qkv": "q", "out": "o", "up": "mlp_in", "down": "mlp_out"}
-
-
-def _map(name: str, q: jax.Array, k: jax.Array, keywords: Any) -> jax.Array:
-  """What the definition makes of unit vectors as values, `[B, H, T, T]`."""
-  mechanism = sizes_lib.mixer(name).mechanism
-  B, T, H, _ = q.shape
-  units = jnp.broadcast_to(jnp.eye(T, dtype=q.dtype)[:, None], (B, T, H, T))
-  result = mechanism.definition(q, k, units, **keywords)
-  out: Any = getattr(result, "out", result)
-  return jnp.swapaxes(out, 1, 2)

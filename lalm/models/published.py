@@ -77,10 +77,19 @@ def _packaged(name: str, package: Package) -> pathlib.Path:
     )
   path = pathlib.Path(places[0]) / package.file
   try:
-    with path.open("rb") as file:
-      found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = digest(path)
   except OSError as error:
     raise ValueError(f"{name}: expected {path}, got {error}") from error
   if found != package.digest:
     raise ValueError(f"{path}: expected SHA-256 {package.digest}, got {found}")
   return path
+
+
+def digest(path: pathlib.Path) -> str:
+  """Returns SHA-256 of a file in hexadecimal.
+
+  Raises:
+    OSError: it cannot be read.
+  """
+  with path.open("rb") as file:
+    return hashlib.file_digest(file, "sha256").hexdigest()
