@@ -35,6 +35,7 @@ EXPERIMENT = command.Experiment(
     finish=finish,
     progress=progress.Line(),
     fields={"weights": schema.WEIGHTS},
+    corpora=("", "news"),
 )
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ EXPERIMENT = command.Experiment(
         "passes": ("forward_backward",),
         "chunk": None,  # the form's own
     },
-    corpora=("", "wordnet"),
+    corpora=("", "news", "wordnet"),
 )
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lalm.linear_operators.products import matmul
 from lalm.models.weights import Weights
 from lalm.spectral import circuits
 from lalm.spectral import quadratic_forms
@@ -54,14 +55,14 @@ def _vocabulary(embedding: np.ndarray, ov: circuits.Factored) -> jax.Array:
   gone. Its mean says nothing of a token, and is taken out.
   """
   centred = jnp.asarray(embedding - embedding.mean(axis=0))
-  gram = jnp.matmul(centred.T, centred, precision="highest")
-  left = jnp.matmul(gram, ov.left, precision="highest")
+  gram = matmul(centred.T, centred)
+  left = matmul(gram, ov.left)
   return circuits.copying(circuits.Factored(left, ov.right))
 
 
 def _symmetry(circuit: circuits.Factored) -> jax.Array:
   """(|S|^2 - |A|^2) / |M|^2 = tr(M M) / |M|^2, from the factors."""
-  small = jnp.swapaxes(circuit.right, -1, -2) @ circuit.left
+  small = matmul(circuit.right.mT, circuit.left)
   size = jnp.sum(circuits.values(circuit) ** 2, axis=-1)
   both = jnp.einsum("...ij,...ji->...", small, small, precision="highest")
   return both / jnp.where(size > 0, size, 1)

@@ -3,6 +3,8 @@
   ""         sources of Python's standard library, on every machine
   "wordnet"  glosses of WordNet 3.0 (Fellbaum 1998), 9 MB of English, where
              Debian's package wordnet-base is installed
+  "news"     300 English news stories (Lee, Pincombe and Welsh 2005), 0.4 MB,
+             where the package gensim is installed
   PATH       a UTF-8 file, or a folder whose files are joined
 
 Pieces are of about 64 KiB and end with a line. Every tenth is held out: it is

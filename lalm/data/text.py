@@ -9,6 +9,7 @@ on average: logits q k^T / sqrt(K) are of order one.
 
 import functools
 import hashlib
+import importlib.util
 import os
 import pathlib
 import sysconfig
@@ -18,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 STANDARD_LIBRARY = ""  # as a corpus: the sources of Python's standard library
+NEWS = "news"  # as a corpus: 300 news stories of Lee et al. 2005, with gensim
 NORMAL = "normal"  # as a corpus: Gaussian queries, keys and values, no text
 
 _MODEL = 256  # width of the embedding
@@ -27,6 +29,7 @@ _PERIODS = (4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0)  # tokens
 _BLOCK = 512  # tokens whose rows stay in the cache
 _STREAMS = 3  # of Gaussian numbers that are kept: those of q, k and v
 _LARGEST, _SHARE = 2**30, 1 / 32  # bytes of each, and of the memory
+_STORIES = pathlib.Path("test", "test_data", "lee_background.cor")
 _SKIPPED = {"site-packages", "dist-packages", "__pycache__"}
 
 # Sweeps ask for the same numbers at many lengths, and drawing them takes the
@@ -47,7 +50,9 @@ def corpus_bytes(corpus: str, count: int, seed: int = 0) -> np.ndarray:
 
   Args:
     corpus: a text file, or a folder whose files are joined in the order of
-      their paths; "" stands for the sources of Python's standard library.
+      their paths; "" stands for the sources of Python's standard library,
+      "news" for English stories (Lee, Pincombe and Welsh 2005) where the
+      package gensim is, which is looked up and never imported.
     count: bytes wanted. A shorter corpus is repeated.
     seed: where in the corpus the stretch starts.
 
@@ -86,6 +91,8 @@ def files(corpus: str) -> list[pathlib.Path]:
     # The modules at the top are in every installation; folders of tests and
     # of third parties are not.
     return sorted(root.glob("*.py"))
+  if corpus == NEWS:
+    return [_stories()]
   root = pathlib.Path(corpus).expanduser()
   if root.is_file():
     return [root]
@@ -98,6 +105,18 @@ def files(corpus: str) -> list[pathlib.Path]:
     return not hidden and not _SKIPPED.intersection(parts) and path.is_file()
 
   return sorted(path for path in root.rglob("*") if read(path))
+
+
+def _stories() -> pathlib.Path:
+  spec = importlib.util.find_spec("gensim")
+  places = list(spec.submodule_search_locations or ()) if spec else []
+  found = [pathlib.Path(place) / _STORIES for place in places]
+  if not any(path.is_file() for path in found):
+    raise ValueError(
+        f"corpus: expected {_STORIES.name} of the package gensim, got none;"
+        " python3 -m pip install --no-deps gensim"
+    )
+  return found[0]
 
 
 def _gather(corpus: str, count: int) -> np.ndarray:

@@ -60,7 +60,7 @@ class Experiment(NamedTuple):
   fixed: Mapping[str, Any] = types.MappingProxyType({})
   compiled: str = ""
   fewest: int = 1
-  corpora: Sequence[str] = ("", "normal")
+  corpora: Sequence[str] = ("", "news", "normal")
 
   @property
   def all_fields(self) -> schema.Fields:

@@ -49,7 +49,7 @@ def parse(
     config: str,
     out: str,
     fields: schema.Fields = schema.FIELDS,
-    corpora: Sequence[str] = ("", "normal"),
+    corpora: Sequence[str] = ("", "news", "normal"),
 ) -> Request:
   """Reads a command line.
 

@@ -249,10 +249,11 @@ FIELDS: Mapping[str, Field] = {
         "seconds beyond its timing after which a point counts as hanging",
     ),
     "corpus": Field(
-        pattern("a path, normal or nothing", r".*"),
+        pattern("a path, news, normal or nothing", r".*"),
         "",
-        "text behind the inputs: a path, normal (Gaussian), or nothing for "
-        "the sources of Python's standard library",
+        "text behind the inputs: a path, news (English stories, with the "
+        "package gensim), normal (Gaussian), or nothing for the sources of "
+        "Python's standard library",
         "corpus",
     ),
     "seed": Field(

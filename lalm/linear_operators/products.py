@@ -5,8 +5,6 @@ are traced and differentiated, its code is static, so that what is compiled for
 one matrix serves all of its shape.
 """
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 from jax.tree_util import Partial
@@ -61,16 +59,22 @@ def diagonal(values: jax.Array) -> Operator:
   return Partial(_diagonal, values)
 
 
-def _product(spec: str, a: Any, b: Any) -> jax.Array:
-  return jnp.einsum(spec, a, b, precision=contract.precision(a.dtype, b.dtype))
+def matmul(a: jax.Array, b: jax.Array) -> jax.Array:
+  """Returns products A B in the full precision of their dtype.
+
+  Args:
+    a: `[..., M, K]`.
+    b: `[..., K, N]`, or `[K]`.
+  """
+  return jnp.matmul(a, b, precision=contract.precision(a.dtype, b.dtype))
 
 
 def _times(matrix: jax.Array, x: jax.Array) -> jax.Array:
-  return _product("mn,nb->mb", matrix, x)
+  return matmul(matrix, x)
 
 
 def _back(matrix: jax.Array, y: jax.Array) -> jax.Array:
-  return _product("mn,mb->nb", matrix, y)
+  return matmul(matrix.T, y)
 
 
 def _gram(matrix: jax.Array, x: jax.Array) -> jax.Array:

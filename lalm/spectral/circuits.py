@@ -15,7 +15,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lalm.attention import contract
+from lalm.linear_operators.products import matmul
 from lalm.spectral import checks
 
 
@@ -53,7 +53,7 @@ def ov(o: jax.Array, v: jax.Array, heads: int) -> Factored:
     ValueError: as of `qk`.
   """
   o = jnp.asarray(checks.matrices("o", o))
-  left = _rows("o", jnp.swapaxes(o, -1, -2), heads)
+  left = _rows("o", o.mT, heads)
   return Factored(left, _grouped("v", v, left))
 
 
@@ -66,7 +66,7 @@ def _rows(name: str, matrix: jax.Array, heads: int) -> jax.Array:
         f"heads: expected a divisor of {rows} ({name}), got {heads}"
     )
   parts = matrix.reshape(*matrix.shape[:-2], heads, rows // heads, width)
-  return jnp.swapaxes(parts, -1, -2)
+  return parts.mT
 
 
 def _grouped(name: str, matrix: jax.Array, like: jax.Array) -> jax.Array:
@@ -88,12 +88,12 @@ def _grouped(name: str, matrix: jax.Array, like: jax.Array) -> jax.Array:
 def values(circuit: Factored) -> jax.Array:
   """Returns singular values, `[..., K]`, the largest first."""
   left, right = (jnp.linalg.qr(x, mode="r") for x in circuit)
-  return jnp.linalg.svd(_product(left, _turn(right)), compute_uv=False)
+  return jnp.linalg.svd(matmul(left, right.mT), compute_uv=False)
 
 
 def eigenvalues(circuit: Factored) -> jax.Array:
   """Returns eigenvalues but for D - K zeros, complex `[..., K]`."""
-  return jnp.linalg.eigvals(_product(_turn(circuit.right), circuit.left))
+  return jnp.linalg.eigvals(matmul(circuit.right.mT, circuit.left))
 
 
 def form_values(circuit: Factored) -> jax.Array:
@@ -107,8 +107,8 @@ def form_values(circuit: Factored) -> jax.Array:
     raise ValueError(f"circuit: expected 2 K <= D, got K = {size}, D = {width}")
   both = jnp.linalg.qr(jnp.concatenate(circuit, axis=-1), mode="r")
   a, b = both[..., :size], both[..., size:]
-  small = _product(a, _turn(b)) / 2
-  return jnp.linalg.eigvalsh(small + _turn(small))
+  small = matmul(a, b.mT) / 2
+  return jnp.linalg.eigvalsh(small + small.mT)
 
 
 def copying(circuit: Factored) -> jax.Array:
@@ -129,7 +129,7 @@ def through(circuit: Factored, embedding: jax.Array) -> Factored:
     circuit: `[..., D, K]`.
     embedding: E, `[V, D]`.
   """
-  return Factored(*(_product(embedding, x) for x in circuit))
+  return Factored(*(matmul(embedding, x) for x in circuit))
 
 
 def composition(second: Factored, first: Factored) -> jax.Array:
@@ -143,10 +143,10 @@ def composition(second: Factored, first: Factored) -> jax.Array:
     second: `[..., D, K]`.
     first: of leading axes that broadcast with those.
   """
-  inner = _product(_turn(second.right), first.left)
+  inner = matmul(second.right.mT, first.left)
   a = jnp.linalg.qr(second.left, mode="r")
   b = jnp.linalg.qr(first.right, mode="r")
-  both = _size(_product(_product(a, inner), _turn(b)))
+  both = _size(matmul(matmul(a, inner), b.mT))
   alone = _frobenius(second) * _frobenius(first)
   return both / jnp.where(alone > 0, alone, 1)
 
@@ -158,16 +158,8 @@ def turned(circuit: Factored) -> Factored:
 
 def _frobenius(circuit: Factored) -> jax.Array:
   left, right = (jnp.linalg.qr(x, mode="r") for x in circuit)
-  return _size(_product(left, _turn(right)))
+  return _size(matmul(left, right.mT))
 
 
 def _size(x: jax.Array) -> jax.Array:
   return jnp.linalg.norm(x, axis=(-2, -1))
-
-
-def _turn(x: jax.Array) -> jax.Array:
-  return jnp.swapaxes(x, -1, -2)
-
-
-def _product(a: jax.Array, b: jax.Array) -> jax.Array:
-  return jnp.matmul(a, b, precision=contract.precision(a.dtype, b.dtype))

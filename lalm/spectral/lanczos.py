@@ -19,6 +19,7 @@ from jax import lax
 import jax.numpy as jnp
 
 from lalm.attention import contract
+from lalm.linear_operators.products import matmul
 from lalm.spectral import checks
 
 
@@ -149,10 +150,8 @@ def _pairs(found: Basis, count: int, order: int, tolerance: float) -> Pairs:
   values, own = jnp.linalg.eigh(found.quotient)
   scale = jnp.max(jnp.abs(values))
   values, own = values[::-1][:count], own[:, ::-1][:, :count]
-  precision = contract.precision(own.dtype)
-  vectors = jnp.matmul(found.vectors, own, precision=precision)
+  vectors = matmul(found.vectors, own)
   width = found.left.shape[0]
-  residual = jnp.linalg.norm(
-      jnp.matmul(found.left, own[-width:], precision=precision), axis=0
-  )
+  left = matmul(found.left, own[-width:])
+  residual = jnp.linalg.norm(left, axis=0)
   return Pairs(values, vectors, residual, order, residual <= tolerance * scale)

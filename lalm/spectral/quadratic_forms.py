@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lalm.attention import contract
+from lalm.linear_operators.products import matmul
 from lalm.spectral import checks
 
 
@@ -42,7 +42,7 @@ def split(matrix: jax.Array) -> Parts:
   """
   matrix = jnp.asarray(checks.matrices("matrix", matrix, square=True))
   # Halves first: the sum of two great numbers would overflow.
-  half, back = matrix / 2, jnp.swapaxes(matrix, -1, -2) / 2
+  half, back = matrix / 2, matrix.mT / 2
   return Parts(half + back, half - back)
 
 
@@ -104,8 +104,4 @@ def nearest_semidefinite(matrix: jax.Array) -> jax.Array:
   """
   values, vectors = jnp.linalg.eigh(split(matrix).symmetric)
   scaled = vectors * jnp.maximum(values, 0)[..., None, :]
-  return jnp.matmul(
-      scaled,
-      jnp.swapaxes(vectors, -1, -2),
-      precision=contract.precision(vectors.dtype),
-  )
+  return matmul(scaled, vectors.mT)

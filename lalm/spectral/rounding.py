@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from lalm.attention import contract
+from lalm.linear_operators.products import matmul
 
 _SPREAD = (1 / (8 * math.log(2))) ** 0.5  # s / u
 DTYPES = ("bfloat16", "float16")
@@ -37,7 +37,7 @@ def foreseen(matrix: jax.Array, x: jax.Array, dtype: Any) -> jax.Array:
   """
   columns = jnp.sum(matrix**2, axis=-2)
   spread = 2 * jnp.einsum("...tn,...n->...t", x**2, columns)
-  size = jnp.linalg.norm(_product(matrix, x), axis=-1)
+  size = jnp.linalg.norm(matmul(x, matrix.mT), axis=-1)
   return _SPREAD * unit(dtype) * jnp.sqrt(spread) / size
 
 
@@ -49,16 +49,7 @@ def measured(matrix: jax.Array, x: jax.Array, dtype: Any) -> jax.Array:
     x: as of `foreseen`.
     dtype: of 16 bits.
   """
-  exact = _product(matrix, x)
+  exact = matmul(x, matrix.mT)
   low = [z.astype(dtype).astype(z.dtype) for z in (matrix, x)]
-  error = _product(*low) - exact
+  error = matmul(low[1], low[0].mT) - exact
   return jnp.linalg.norm(error, axis=-1) / jnp.linalg.norm(exact, axis=-1)
-
-
-def _product(matrix: jax.Array, x: jax.Array) -> jax.Array:
-  return jnp.einsum(
-      "...mn,...tn->...tm",
-      matrix,
-      x,
-      precision=contract.precision(matrix.dtype),
-  )

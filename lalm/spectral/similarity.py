@@ -16,7 +16,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from lalm.attention import contract
+from lalm.linear_operators.products import matmul
 from lalm.spectral import checks
 
 
@@ -50,9 +50,9 @@ def angles(x: jax.Array, y: jax.Array) -> jax.Array:
 @jax.jit
 def _angles(x: jax.Array, y: jax.Array) -> jax.Array:
   x, y = jnp.linalg.qr(x)[0], jnp.linalg.qr(y)[0]
-  inner = _product(_turn(x), y)
+  inner = matmul(x.mT, y)
   cosines = jnp.linalg.svd(inner, compute_uv=False)
-  outside = y - _product(x, inner)
+  outside = y - matmul(x, inner)
   sines = jnp.linalg.svd(outside, compute_uv=False)[..., ::-1]
   cosines, sines = jnp.clip(cosines, 0, 1), jnp.clip(sines, 0, 1)
   # A cosine near 1 tells an angle to sqrt(eps) only, a sine near 1 likewise.
@@ -108,7 +108,7 @@ def _size(x: jax.Array) -> jax.Array:
 
 
 def _biased(x: jax.Array, y: jax.Array) -> jax.Array:
-  return jnp.sum(_product(x.T, y) ** 2) / (x.shape[0] - 1) ** 2
+  return jnp.sum(matmul(x.T, y) ** 2) / (x.shape[0] - 1) ** 2
 
 
 def _unbiased(x: jax.Array, y: jax.Array) -> jax.Array:
@@ -116,18 +116,10 @@ def _unbiased(x: jax.Array, y: jax.Array) -> jax.Array:
   n = x.shape[0]
   own = [jnp.sum(z * z, axis=-1) for z in (x, y)]  # the diagonals
   rows = [
-      _product(z, jnp.sum(z, axis=0)) - diagonal
+      matmul(z, jnp.sum(z, axis=0)) - diagonal
       for z, diagonal in zip((x, y), own, strict=True)
   ]
-  products = jnp.sum(_product(x.T, y) ** 2) - jnp.sum(own[0] * own[1])
+  products = jnp.sum(matmul(x.T, y) ** 2) - jnp.sum(own[0] * own[1])
   sums = jnp.sum(rows[0]) * jnp.sum(rows[1]) / ((n - 1) * (n - 2))
   cross = 2 / (n - 2) * jnp.sum(rows[0] * rows[1])
   return (products + sums - cross) / (n * (n - 3))
-
-
-def _turn(x: jax.Array) -> jax.Array:
-  return jnp.swapaxes(x, -1, -2)
-
-
-def _product(a: jax.Array, b: jax.Array) -> jax.Array:
-  return jnp.matmul(a, b, precision=contract.precision(a.dtype, b.dtype))

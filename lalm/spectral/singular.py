@@ -15,7 +15,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from lalm.attention import contract
+from lalm.linear_operators.products import matmul
 from lalm.spectral import checks
 
 
@@ -71,20 +71,21 @@ def tall(matrix: jax.Array, count: int | None = None) -> Svd:
 
 @functools.partial(jax.jit, static_argnames="count")
 def _tall(matrix: jax.Array, count: int) -> Svd:
-  product = functools.partial(
-      jnp.matmul, precision=contract.precision(matrix.dtype)
-  )
   # Their scale would overflow, or vanish, when it is squared.
   scale = jnp.max(jnp.abs(matrix))
   scaled = matrix / jnp.where(scale > 0, scale, 1)
-  _, vectors = jnp.linalg.eigh(product(scaled.T, scaled))
+  _, vectors = jnp.linalg.eigh(matmul(scaled.T, scaled))
   vectors = vectors[:, ::-1][:, :count]
-  turned = product(scaled, vectors)
+  turned = matmul(scaled, vectors)
   # Of columns that are nearly orthogonal Cholesky's factor is as good as QR's,
   # but not of those that are nothing.
   left, triangle = jnp.linalg.qr(turned)
   own, found, right = jnp.linalg.svd(triangle, full_matrices=False)
-  return Svd(product(left, own), found * scale, product(vectors, right.T))
+  return Svd(
+      matmul(left, own),
+      found * scale,
+      matmul(vectors, right.T),
+  )
 
 
 def randomised(
@@ -122,17 +123,14 @@ def randomised(
 def _randomised(
     matrix: jax.Array, key: jax.Array, count: int, width: int, powers: int
 ) -> Svd:
-  product = functools.partial(
-      jnp.matmul, precision=contract.precision(matrix.dtype)
-  )
   drawn = jax.random.normal(key, (matrix.shape[1], width), matrix.dtype)
-  basis, _ = jnp.linalg.qr(product(matrix, drawn))
+  basis, _ = jnp.linalg.qr(matmul(matrix, drawn))
   for _ in range(powers):
     # Without a QR between them, all columns would turn to the first vector.
-    back, _ = jnp.linalg.qr(product(matrix.T, basis))
-    basis, _ = jnp.linalg.qr(product(matrix, back))
+    back, _ = jnp.linalg.qr(matmul(matrix.T, basis))
+    basis, _ = jnp.linalg.qr(matmul(matrix, back))
   own, found, right = jnp.linalg.svd(
-      product(basis.T, matrix), full_matrices=False
+      matmul(basis.T, matrix), full_matrices=False
   )
-  left = product(basis, own[:, :count])
+  left = matmul(basis, own[:, :count])
   return Svd(left, found[:count], right[:count].T)

@@ -18,7 +18,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from lalm.attention import contract
+from lalm.linear_operators.products import matmul
 from lalm.spectral import checks
 from lalm.spectral.quadrature import Estimate
 
@@ -65,7 +65,7 @@ def hutch_plus_plus(
   sketch, rest = jax.random.split(key)
   basis, _ = jnp.linalg.qr(operator(draw(sketch, third)))
   probes = draw(rest, products - 2 * third)
-  probes = probes - _product(basis, _product(basis.T, probes))
+  probes = probes - matmul(basis, matmul(basis.T, probes))
   found = _mean(jnp.sum(probes * operator(probes), axis=0))
   known = jnp.sum(basis * operator(basis))
   return Estimate(known + found.value, found.error)
@@ -95,15 +95,15 @@ def xtrace(operator: Any, key: jax.Array, size: int, products: int) -> Estimate:
       triangle, jnp.eye(half, dtype=image.dtype), lower=False
   ).T
   s = s / jnp.linalg.norm(s, axis=0)
-  small = _product(basis.T, back)
-  shares = _product(basis.T, probes)
+  small = matmul(basis.T, back)
+  shares = matmul(basis.T, probes)
   shares = shares - s * jnp.sum(s * shares, axis=0)
-  known = jnp.trace(small) - jnp.sum(s * _product(small, s), axis=0)
+  known = jnp.trace(small) - jnp.sum(s * matmul(small, s), axis=0)
   left = (
       jnp.sum(probes * image, axis=0)
-      - jnp.sum(_product(back.T, probes) * shares, axis=0)
+      - jnp.sum(matmul(back.T, probes) * shares, axis=0)
       - jnp.sum(shares * triangle, axis=0)
-      + jnp.sum(shares * _product(small, shares), axis=0)
+      + jnp.sum(shares * matmul(small, shares), axis=0)
   )
   return _mean(known + _scale(size, half, shares) * left)
 
@@ -130,13 +130,13 @@ def xnystrace(
   # What is added to the diagonal keeps Cholesky's root real.
   shift = jnp.finfo(image.dtype).eps * jnp.linalg.norm(image)
   image = image + shift * probes
-  small = _product(probes.T, image)
+  small = matmul(probes.T, image)
   root = jnp.linalg.cholesky((small + small.T) / 2)
   eye = jnp.eye(products, dtype=image.dtype)
   inverse = jax.scipy.linalg.cho_solve((root, True), eye)
   factor = jax.scipy.linalg.solve_triangular(root, image.T, lower=True)
   diagonal = jnp.diagonal(inverse)
-  gone = jnp.sum(_product(image, inverse) ** 2, axis=0) / diagonal
+  gone = jnp.sum(matmul(image, inverse) ** 2, axis=0) / diagonal
   # Of the space that other probes span, a probe has all but what is left.
   basis, triangle = jnp.linalg.qr(probes)
   own = jax.scipy.linalg.solve_triangular(triangle, eye, lower=False)
@@ -155,10 +155,6 @@ def _sphere(key: jax.Array, size: int, count: int) -> jax.Array:
 def _scale(size: int, count: int, shares: jax.Array) -> jax.Array:
   """What makes the part of a probe outside of a space as long as one there."""
   return (size - count + 1) / (size - jnp.sum(shares**2, axis=0))
-
-
-def _product(a: jax.Array, b: jax.Array) -> jax.Array:
-  return jnp.matmul(a, b, precision=contract.precision(a.dtype))
 
 
 def _mean(each: jax.Array) -> Estimate:

@@ -1,5 +1,7 @@
 """Inputs made of text: deterministic, of the order of one, never copies."""
 
+import sys
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -47,6 +49,21 @@ def test_the_default_corpus_is_the_sources_of_the_standard_library():
   found = bytes(text.corpus_bytes(text.STANDARD_LIBRARY, 20_000))
   assert found.count(b"self") > 10
   assert found.count(b"import") + found.count(b"def ") > 10
+
+
+def test_news_are_those_of_a_package_that_is_not_imported(
+    tmp_path, monkeypatch
+):
+  monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+  monkeypatch.setitem(sys.modules, "gensim", None)
+  monkeypatch.delitem(sys.modules, "gensim")
+  stories = tmp_path / "gensim" / "test" / "test_data" / "lee_background.cor"
+  stories.parent.mkdir(parents=True)
+  (tmp_path / "gensim" / "__init__.py").write_text("raise ImportError")
+  with pytest.raises(ValueError, match="lee_background.cor .* pip install"):
+    text.corpus_bytes(text.NEWS, 10)
+  stories.write_text("a story\n")
+  assert sorted(text.corpus_bytes(text.NEWS, 8)) == sorted(b"a story\n")
 
 
 def test_the_seed_chooses_the_stretch():
