@@ -1,4 +1,4 @@
-"""The maps of MiniLM, and what could stand in for them."""
+"""The maps of a model, and what could stand in for them."""
 
 from ml_collections import config_dict
 
@@ -6,25 +6,16 @@ from ml_collections import config_dict
 def get_config() -> config_dict.ConfigDict:
   """The fields of a sweep; `--help` of the experiment explains each."""
   config = config_dict.ConfigDict()
-  config.weights = "minilm"  # or own, or a path
-  config.mechanisms = ("all",)
+  config.weights = "own"  # or minilm, or a path
+  config.mechanisms = ("maps", "performer", "linear", "based")
   config.forms = ()
-  config.lengths = (64, 128, 256, 512)
-  config.batch = 4
-  config.corpus = ""  # the sources of Python's standard library
+  config.lengths = (64, 128, 256)
+  config.batch = 8
+  config.corpus = ""  # or news, or a path
 
   config.replicates = 3
   config.point_budget = 1.0  # seconds; nothing is timed
   config.budget = 1800.0  # seconds
   config.allowance = 300.0  # seconds
   config.seed = 0
-
-  # Not used: the model has its own.
-  config.passes = ("forward",)
-  config.heads = 1
-  config.width = 1
-  config.value_width = 1
-  config.dtype = "float32"
-  config.causal = True
-  config.chunk = 0
   return config

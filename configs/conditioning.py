@@ -1,4 +1,4 @@
-"""The products of MiniLM in a text, in 16 bits."""
+"""The products of a model in a text, in 16 bits."""
 
 from ml_collections import config_dict
 
@@ -6,25 +6,16 @@ from ml_collections import config_dict
 def get_config() -> config_dict.ConfigDict:
   """The fields of a sweep; `--help` of the experiment explains each."""
   config = config_dict.ConfigDict()
-  config.weights = "minilm"  # or own, or a path
+  config.weights = "own"  # or minilm, or a path
   config.mechanisms = ("q", "k", "v", "o", "mlp_in", "mlp_gate", "mlp_out")
   config.forms = ()
   config.lengths = (256,)
   config.batch = 8
-  config.corpus = ""  # the sources of Python's standard library
+  config.corpus = ""  # or news, or a path
 
   config.replicates = 3
   config.point_budget = 1.0  # seconds; nothing is timed
   config.budget = 900.0  # seconds
   config.allowance = 300.0  # seconds
   config.seed = 0
-
-  # Not used: the model has its own.
-  config.passes = ("forward",)
-  config.heads = 1
-  config.width = 1
-  config.value_width = 1
-  config.dtype = "float32"
-  config.causal = True
-  config.chunk = 0
   return config

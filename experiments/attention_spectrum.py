@@ -35,6 +35,7 @@ EXPERIMENT = command.Experiment(
     finish=finish,
     progress=progress.Line(),
     fields={"weights": schema.WEIGHTS},
+    fixed=schema.MODELS_OWN,
     corpora=("", "news"),
 )
 

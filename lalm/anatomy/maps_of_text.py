@@ -51,7 +51,11 @@ def _analysis(
   )
 
 
+def _read(point: target.Point) -> str:
+  return target.read(point, linearised.may_be_causal(point["mechanism"]))
+
+
 TARGET = target.Target(
     _analysis, sys.modules[__name__], attention, linearised, subject,
-    approximations, maps, rank, text, also=target.read,
+    approximations, maps, rank, text, also=_read,
 )  # fmt: skip

@@ -8,19 +8,18 @@ from lalm.anatomy import precision
 from lalm.anatomy import subject
 from lalm.anatomy import target
 from lalm.data import text
+from lalm.models import roles
 from lalm.models import weights
 from lalm.spectral import condition
 from lalm.spectral import rank
 from lalm.spectral import rounding
 
 FORM = "products"
-# Roles of layers: what multiplies a text's vectors.
-_ROLES = ("q", "k", "v", "o", "mlp_in", "mlp_gate", "mlp_out")
 
 
 def names() -> tuple[str, ...]:
-  """Returns the roles."""
-  return _ROLES
+  """Returns the roles of what multiplies a text's vectors."""
+  return roles.OF_LAYERS
 
 
 def get(name: str) -> target.Work:
@@ -29,7 +28,7 @@ def get(name: str) -> target.Work:
   Raises:
     ValueError: no such role.
   """
-  return target.work(name, _ROLES, FORM)
+  return target.work(name, roles.OF_LAYERS, FORM)
 
 
 def _analysis(

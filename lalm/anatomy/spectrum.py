@@ -8,6 +8,7 @@ import jax
 
 from lalm.anatomy import matrices
 from lalm.anatomy import target
+from lalm.models import roles
 from lalm.models import weights
 from lalm.spectral import condition
 from lalm.spectral import marchenko_pastur
@@ -21,7 +22,7 @@ FORM = "spectrum"
 
 def names() -> tuple[str, ...]:
   """Returns the roles of matrices."""
-  return weights.ROLES
+  return roles.ALL
 
 
 def get(name: str) -> target.Work:
@@ -30,7 +31,7 @@ def get(name: str) -> target.Work:
   Raises:
     ValueError: no such role.
   """
-  return target.work(name, weights.ROLES, FORM)
+  return target.work(name, roles.ALL, FORM)
 
 
 def _analysis(

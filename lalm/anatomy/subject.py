@@ -35,6 +35,29 @@ class Subject(NamedTuple):
   causal: bool
 
 
+def check(path: pathlib.Path, length: int, causal: bool = True) -> None:
+  """Looks at a model's file without its parameters.
+
+  Args:
+    path: as of `read`.
+    length: T.
+    causal: whether what is asked of the model may be asked of a causal one.
+
+  Raises:
+    ValueError: a length beyond the capacity, or a model that is causal.
+  """
+  sizes = files.sizes(path)
+  if sizes is None:
+    return
+  if length > sizes.capacity:
+    raise ValueError(
+        f"length: expected at most {sizes.capacity}, the model's capacity, got"
+        f" {length}"
+    )
+  if sizes.causal and not causal:
+    raise ValueError("weights: expected a model that is not causal")
+
+
 def read(
     path: pathlib.Path, corpus: str, batch: int, length: int, seed: int
 ) -> Subject:

@@ -60,8 +60,17 @@ def work(name: str, known: Sequence[str], form: str) -> Work:
   return Work({form: lambda: None}, (form,))
 
 
-def read(point: Point) -> str:
-  """Returns the digest of what a point reads of its text."""
+def read(point: Point, causal: bool = True) -> str:
+  """Returns the digest of what a point reads of its text.
+
+  Args:
+    point: of a text.
+    causal: as of `subject.check`.
+
+  Raises:
+    ValueError: as of `subject.check`, or no such text.
+  """
+  subject.check(published.find(point["weights"]), point["length"], causal)
   return text.digest(point["corpus"], subject.BYTES * point["length"])
 
 

@@ -64,9 +64,12 @@ class Experiment(NamedTuple):
 
   @property
   def all_fields(self) -> schema.Fields:
-    """The fields of its configuration."""
+    """The fields of its configuration; fixed ones need not be given."""
     targets = schema.TARGETS if self.compiled else {}
-    return {**schema.FIELDS, **targets, **self.fields}
+    fields = {**schema.FIELDS, **targets, **self.fields}
+    for name, value in self.fixed.items():
+      fields[name] = fields[name]._replace(default=value)
+    return fields
 
 
 def run(argv: Sequence[str], experiment: Experiment) -> int:

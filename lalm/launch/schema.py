@@ -281,10 +281,15 @@ ABSENT = Field(
 # Of experiments that open a trained model.
 WEIGHTS = Field(
     pattern("minilm, own or a path", r".+"),
-    "minilm",
+    "own",
     "a safetensors file; minilm: that of its package; own: our own model",
     "weights",
 )
+# And what such a model has of its own.
+MODELS_OWN: Mapping[str, Any] = {
+    "passes": ("forward",), "heads": 1, "width": 1, "value_width": 1,
+    "dtype": ("float32",), "causal": True, "chunk": None,
+}  # fmt: skip
 
 Fields = Mapping[str, Field]
 Settings = dict[str, Any]

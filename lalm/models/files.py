@@ -15,11 +15,11 @@ from flax import traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
-from safetensors import numpy as tensors
-import safetensors
+from safetensors import numpy as safetensors
 
 from lalm import store
 from lalm.models import sizes as sizes_lib
+from lalm.models import tensors
 from lalm.models import transformer
 
 _SIZES, _CARD, _TOKENIZER = "lalm.sizes", "lalm.card", "lalm.tokenizer"
@@ -54,7 +54,7 @@ def save(path: str | os.PathLike[str], model: Model) -> None:
       _CARD: json.dumps(model.card),
       _TOKENIZER: model.tokenizer,
   }
-  store.replace(path, tensors.save(arrays, notes))
+  store.replace(path, safetensors.save(arrays, notes))
 
 
 def load(path: str | os.PathLike[str], *, own: bool = False) -> Model:
@@ -68,16 +68,29 @@ def load(path: str | os.PathLike[str], *, own: bool = False) -> Model:
     ValueError: no such file, one that is not whole, or of another kind, or
       parameters that are not finite.
   """
-  try:
-    with safetensors.safe_open(path, framework="numpy") as file:
-      notes = file.metadata() or {}
-      arrays = {name: file.get_tensor(name) for name in file.keys()}
-  except (OSError, AttributeError, safetensors.SafetensorError) as error:
-    # AttributeError: of numbers that NumPy does not know.
-    raise ValueError(
-        f"{os.fspath(path)}: expected a whole safetensors file, got"
-        f" {str(error) or type(error).__name__}"
-    ) from error
+  arrays, notes = tensors.read(path)
+  sizes = _sizes(path, notes, own)
+  card = _card(path, notes)
+  _check(path, arrays, sizes)
+  parameters = traverse_util.unflatten_dict(
+      {name: jnp.asarray(x) for name, x in arrays.items()}, sep="."
+  )
+  return Model(parameters, sizes, card, notes.get(_TOKENIZER, ""))
+
+
+def sizes(path: str | os.PathLike[str]) -> sizes_lib.Sizes | None:
+  """Returns the sizes of a model of ours, None of a file of another kind.
+
+  Raises:
+    ValueError: as of `load`, but for what is wrong with parameters.
+  """
+  notes = tensors.notes(path)
+  return _sizes(path, notes, False) if _SIZES in notes else None
+
+
+def _sizes(
+    path: str | os.PathLike[str], notes: Mapping[str, str], own: bool
+) -> sizes_lib.Sizes:
   if _SIZES not in notes:
     raise ValueError(
         f"{os.fspath(path)}: expected a model's sizes in the metadata, got"
@@ -88,21 +101,27 @@ def load(path: str | os.PathLike[str], *, own: bool = False) -> Model:
     foreign = [x for x in plain.get("mixers", ()) if ":" in str(x)]
     if foreign and not own:
       raise ValueError(f"mixers: expected the library's, got {foreign[0]!r}")
-    sizes = sizes_lib.of(plain)
-    card = json.loads(notes.get(_CARD, "{}"))
-    if not isinstance(card, dict):
-      raise ValueError(f"card: expected names and values, got {card!r}")
+    return sizes_lib.of(plain)
   except (
       ValueError, TypeError, KeyError, AttributeError, RecursionError
   ) as error:  # fmt: skip
     raise ValueError(
         f"{os.fspath(path)}: expected sizes that a model has, got {error}"
     ) from error
-  _check(path, arrays, sizes)
-  parameters = traverse_util.unflatten_dict(
-      {name: jnp.asarray(x) for name, x in arrays.items()}, sep="."
-  )
-  return Model(parameters, sizes, card, notes.get(_TOKENIZER, ""))
+
+
+def _card(
+    path: str | os.PathLike[str], notes: Mapping[str, str]
+) -> dict[str, Any]:
+  try:
+    card = json.loads(notes.get(_CARD, "{}"))
+    if not isinstance(card, dict):
+      raise ValueError(repr(card))
+  except (ValueError, RecursionError) as error:
+    raise ValueError(
+        f"{os.fspath(path)}: expected a card of names and values, got {error}"
+    ) from error
+  return card
 
 
 def _check(

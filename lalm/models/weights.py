@@ -14,11 +14,10 @@ import re
 from typing import Any, NamedTuple
 
 import numpy as np
-import safetensors
 
-ROLES = (
-    "embedding", "q", "k", "v", "o", "mlp_in", "mlp_gate", "mlp_out", "other",
-)  # fmt: skip
+from lalm.models import roles
+from lalm.models import tensors as tensors_lib
+
 _FLOATS = ("F64", "F32", "F16", "BF16")
 
 
@@ -27,7 +26,7 @@ class Matrix(NamedTuple):
 
   Attributes:
     name: as in the file; of a part of a packed one, with `[q]` behind it.
-    role: one of `ROLES`.
+    role: one of `roles.ALL`.
     layer: from 0, None where it is of no layer.
     values: `[out, in]`, float32 (float64 where the file has float64).
   """
@@ -91,8 +90,8 @@ def _packed(x: np.ndarray) -> dict[str, np.ndarray]:
   return {"q": q.T, "k": k.T, "v": v.T}
 
 
-def _layers(before: str, roles: Mapping[str, Layout]) -> dict[str, Layout]:
-  return {rf"{before}{name}": layout for name, layout in roles.items()}
+def _layers(before: str, own: Mapping[str, Layout]) -> dict[str, Layout]:
+  return {rf"{before}{name}": layout for name, layout in own.items()}
 
 
 _LAYOUTS: dict[str, Layout] = {
@@ -185,7 +184,7 @@ def read(path: str | os.PathLike[str]) -> Weights:
           f"{os.fspath(path)}: expected finite entries in {matrix.name}, got"
           " some that are not"
       )
-  found.sort(key=lambda m: (_rank(m.layer), ROLES.index(m.role), m.name))
+  found.sort(key=lambda m: (_rank(m.layer), roles.ALL.index(m.role), m.name))
   heads = _heads(pathlib.Path(path), notes)
   return Weights(tuple(found), *heads, ours="lalm.sizes" in notes)
 
@@ -198,20 +197,9 @@ def _read(
     path: str | os.PathLike[str],
 ) -> tuple[dict[str, np.ndarray], Mapping[str, str]]:
   """The floating-point arrays of a file, and its notes."""
-  try:
-    with safetensors.safe_open(path, framework="numpy") as file:
-      names = [
-          name
-          for name in file.keys()
-          if file.get_slice(name).get_dtype() in _FLOATS
-      ]
-      arrays = {name: _wide(file.get_tensor(name)) for name in names}
-      return arrays, file.metadata() or {}
-  except (OSError, safetensors.SafetensorError) as error:
-    raise ValueError(
-        f"{os.fspath(path)}: expected a whole safetensors file, got"
-        f" {str(error) or type(error).__name__}"
-    ) from error
+  found = tensors_lib.read(path, _FLOATS)
+  arrays = {name: _wide(x) for name, x in found.arrays.items()}
+  return arrays, found.notes
 
 
 def _wide(x: np.ndarray) -> np.ndarray:

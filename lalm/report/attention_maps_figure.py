@@ -10,10 +10,9 @@ from matplotlib import ticker
 from lalm.report import anatomy
 from lalm.report import attention_maps
 from lalm.report import canvas
+from lalm.report import columns
 from lalm.report import style
 
-_LEFT, _RIGHT, _BETWEEN = 0.55, 0.14, 0.55  # inches beside the panels
-_TOP, _TALL, _FOOT = 0.30, 2.5, 0.50  # inches above them, of them, below
 _DASHES = ("-", (0, (5, 1.5)), (0, (2, 1.2)), (0, (5, 1.5, 1, 1.5)))
 
 
@@ -30,42 +29,27 @@ def render(setting: anatomy.Setting, where: str) -> dict[str, bytes]:
 def draw(setting: anatomy.Setting, where: str) -> mpl_figure.Figure:
   """The figure, not yet written; see `render`."""
   length = attention_maps.lengths(setting)[-1]
-  words = canvas.wrapped(
+  made = columns.make(
+      ("rank of the maps", "tokens that become equal", "stand-ins for softmax"),
       f"{setting.heading}; {where}; n={length}. Captured: share of the singular"
       " values' sum in the first k of n. Residual: |X - 1 x^T| / |X| of the"
       " stream after a layer. Stand-ins: the least error of all, by layer;"
-      " a dot is a head."
+      " a dot is a head.",
+      legend=False,
   )
-  foot = _FOOT + canvas.LINE * len(words)
-  height = foot + _TALL + _TOP
-  figure = canvas.blank(height)
-  wide = (style.WIDTH - _LEFT - _RIGHT - 2 * _BETWEEN) / 3
-  each = [
-      figure.add_axes(
-          (
-              (_LEFT + i * (wide + _BETWEEN)) / style.WIDTH,
-              foot / height,
-              wide / style.WIDTH,
-              _TALL / height,
-          )
-      )
-      for i in range(3)
-  ]
+  each = made.axes
   _captured(each[0], setting, length)
   _residuals(each[1], setting, length)
   _stand_ins(each[2], setting, length)
   for axes in each:
-    axes.grid(True, color="#e6e6e6", linewidth=0.5)
     if axes.get_legend_handles_labels()[1]:
       axes.legend(frameon=False, fontsize=6)
-  canvas.caption(figure, words)
-  return figure
+  return made.figure
 
 
 def _captured(
     axes: mpl_axes.Axes, setting: anatomy.Setting, length: int
 ) -> None:
-  axes.set_title("rank of the maps", loc="left")
   axes.set_xlabel("k / n")
   axes.set_ylabel("captured")
   places, *_ = (
@@ -83,7 +67,6 @@ def _captured(
 def _residuals(
     axes: mpl_axes.Axes, setting: anatomy.Setting, length: int
 ) -> None:
-  axes.set_title("tokens that become equal", loc="left")
   axes.set_xlabel("layers passed")
   axes.set_ylabel("residual")
   found = attention_maps.residuals(setting, length)
@@ -97,7 +80,6 @@ def _residuals(
 def _stand_ins(
     axes: mpl_axes.Axes, setting: anatomy.Setting, length: int
 ) -> None:
-  axes.set_title("stand-ins for softmax", loc="left")
   axes.set_xlabel("layer")
   axes.set_ylabel("error, relative")
   found = attention_maps.stand_ins(setting, length)

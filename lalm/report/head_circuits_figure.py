@@ -9,10 +9,9 @@ from matplotlib import ticker
 from lalm.report import anatomy
 from lalm.report import canvas
 from lalm.report import head_circuits
+from lalm.report import columns
 from lalm.report import style
 
-_LEFT, _RIGHT, _BETWEEN = 0.55, 0.14, 0.55  # inches beside the panels
-_TOP, _TALL, _FOOT = 0.30, 2.4, 0.50  # inches above them, of them, below
 _SPREAD = 0.25  # of a layer, that its heads are put beside each other
 _KINDS = {"q": "queries", "k": "keys", "v": "values"}
 
@@ -29,45 +28,30 @@ def render(setting: anatomy.Setting, where: str) -> dict[str, bytes]:
 
 def draw(setting: anatomy.Setting, where: str) -> mpl_figure.Figure:
   """The figure, not yet written; see `render`."""
-  words = canvas.wrapped(
+  made = columns.make(
+      ("which copy", "which attend to their like", "which compose"),
       f"{setting.heading}; {where}. A point is a head. Copying: sum of the"
       " eigenvalues of OV over the sum of their sizes, from tokens to tokens."
       " Likeness: the same of the symmetric part of QK. Composition: the mean"
-      " over all earlier heads."
+      " over all earlier heads.",
+      legend=False,
   )
-  foot = _FOOT + canvas.LINE * len(words)
-  height = foot + _TALL + _TOP
-  figure = canvas.blank(height)
-  wide = (style.WIDTH - _LEFT - _RIGHT - 2 * _BETWEEN) / 3
-  copying, like, composing = (
-      figure.add_axes(
-          (
-              (_LEFT + i * (wide + _BETWEEN)) / style.WIDTH,
-              foot / height,
-              wide / style.WIDTH,
-              _TALL / height,
-          )
-      )
-      for i in range(3)
-  )
+  copying, like, composing = made.axes
   found = head_circuits.numbers(setting)
-  _points(copying, found["copying_tokens"], "which heads copy")
+  _points(copying, found["copying_tokens"])
   copying.set_ylabel("copying")
-  _points(like, found["like"], "which attend to what is like them")
+  _points(like, found["like"])
   like.set_ylabel("likeness")
   _composition(composing, setting)
   for axes in (copying, like, composing):
     axes.set_xlabel("layer")
     axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
-    axes.grid(True, color="#e6e6e6", linewidth=0.5)
-  canvas.caption(figure, words)
-  return figure
+  return made.figure
 
 
 def _points(
-    axes: mpl_axes.Axes, layers: Sequence[Sequence[float | None]], title: str
+    axes: mpl_axes.Axes, layers: Sequence[Sequence[float | None]]
 ) -> None:
-  axes.set_title(title, loc="left")
   axes.axhline(0, color=style.GUIDE, linewidth=0.8)
   for layer, heads in enumerate(layers):
     for head, value in enumerate(heads):
@@ -79,7 +63,6 @@ def _points(
 
 
 def _composition(axes: mpl_axes.Axes, setting: anatomy.Setting) -> None:
-  axes.set_title("which compose", loc="left")
   axes.set_ylabel("score")
   scores: dict[tuple[str, int], list[float]] = {}
   for pair in head_circuits.pairs(setting):

@@ -11,11 +11,10 @@ from matplotlib import ticker
 
 from lalm import units
 from lalm.report import canvas
+from lalm.report import columns
 from lalm.report import style
 from lalm.report.learning import Learner
 
-_LEFT, _RIGHT, _BETWEEN = 0.62, 0.14, 0.30  # inches beside the panels
-_TOP, _TALL = 0.30, 2.6  # inches above them, and of them
 _LABELS = {
     "copy_task": "loss (nats a symbol)",
     "train_lm": "held out (bits a byte)",
@@ -48,74 +47,41 @@ def draw(
     found: Sequence[Learner], experiment: str, heading: str
 ) -> mpl_figure.Figure:
   """The figure, not yet written; see `render`."""
-  words = canvas.wrapped(
-      f"{heading}. A line is the median over seeds, its band all of them."
-  )
   drawn = [one for one in found if one.records]
-  panels = _panels(experiment, drawn[0].records[0]["point"])
-  foot = 0.72 + canvas.LINE * len(words)
-  height = foot + _TALL + _TOP
-  figure = canvas.blank(height)
-  each = _axes(figure, panels, foot, height)
+  own = _panels(experiment, drawn[0].records[0]["point"])
+  made = columns.make(
+      [panel.title for panel in own],
+      f"{heading}. A line is the median over seeds, its band all of them.",
+      tall=2.6,
+      between=0.30,
+      shared=True,
+  )
+  each = made.axes
   each[0].set_ylabel(_LABELS[experiment])
+  for axes, panel in zip(each, own, strict=True):
+    axes.set_xlabel(panel.label)
   if experiment == "copy_task":
     _logarithmic(each[0])
   several = len({one.rate for one in drawn}) > 1
   for number, one in enumerate(drawn):
     colour = style.COLOURS[number % len(style.COLOURS)]
     label = f"{one.mechanism}, {one.rate:g}" if several else one.mechanism
-    for axes, panel in zip(each, panels, strict=True):
+    for axes, panel in zip(each, own, strict=True):
       _curve(axes, [panel.points(r) for r in one.records], colour, label)
-  handles, labels = each[0].get_legend_handles_labels()
-  figure.legend(
-      handles,
-      labels,
-      ncols=min(5, len(labels)),
-      loc="lower center",
-      bbox_to_anchor=(0.5, (0.14 + canvas.LINE * len(words)) / height),
-      frameon=False,
-      fontsize=7,
-  )
-  canvas.caption(figure, words)
-  return figure
+  made.legend(5)
+  return made.figure
 
 
 def _panels(experiment: str, point: Mapping[str, Any]) -> list[Panel]:
   along = _losses if experiment == "copy_task" else _judged
   tokens = units.count(point["batch"] * point["length"])
-  panels = [
+  found = [
       Panel("by steps", f"steps of {tokens} tokens", along("step")),
       Panel("by time", "seconds of training", along("seconds")),
   ]
   if experiment == "train_lm":
-    panels.append(Panel("in the end", "position in the context", _by_position))
-  return panels
-
-
-def _axes(
-    figure: mpl_figure.Figure,
-    panels: Sequence[Panel],
-    foot: float,
-    height: float,
-) -> list[mpl_axes.Axes]:
-  """Axes side by side, which share the values."""
-  count = len(panels)
-  room = style.WIDTH - _LEFT - _RIGHT - (count - 1) * _BETWEEN
-  width = room / count
-  made: list[mpl_axes.Axes] = []
-  for column, panel in enumerate(panels):
-    left = _LEFT + column * (width + _BETWEEN)
-    place = (left / style.WIDTH, foot / height)
-    size = (width / style.WIDTH, _TALL / height)
-    share = made[0] if made else None
-    axes = figure.add_axes((*place, *size), sharey=share)
-    axes.set_title(panel.title, loc="left")
-    axes.set_xlabel(panel.label)
-    axes.grid(True, color="#e6e6e6", linewidth=0.5)
-    if made:
-      axes.tick_params(labelleft=False, which="both")
-    made.append(axes)
-  return made
+    found.append(Panel("in the end", "position in the context", _by_position))
+  return found
 
 
 def _logarithmic(axes: mpl_axes.Axes) -> None:

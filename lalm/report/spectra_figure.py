@@ -8,14 +8,13 @@ from matplotlib import axes as mpl_axes
 from matplotlib import figure as mpl_figure
 from matplotlib import ticker
 
+from lalm.models import roles
 from lalm.report import canvas
+from lalm.report import columns
 from lalm.report import style
 from lalm.report.spectra import Model
 
-_LEFT, _RIGHT, _BETWEEN = 0.62, 0.14, 0.62  # inches beside the panels
-_TOP, _TALL, _FOOT = 0.30, 2.5, 0.74  # inches above them, of them, below
 _GOOD = (2, 6)  # exponents that WeightWatcher's authors call good
-_ROLES = ("q", "k", "v", "o", "mlp_in", "mlp_gate", "mlp_out")
 Matrix = Mapping[str, Any]
 
 
@@ -31,45 +30,27 @@ def render(model: Model, where: str) -> dict[str, bytes]:
 
 def draw(model: Model, where: str) -> mpl_figure.Figure:
   """The figure, not yet written; see `render`."""
-  words = canvas.wrapped(
+  made = columns.make(
+      ("spectra", "power law", "stable rank"),
       f"{model.name} ({model.weights}); {where}. Spectra: the median of a"
       " role's layers, its band all of them. Shaded: exponents from"
-      f" {_GOOD[0]} to {_GOOD[1]}."
+      f" {_GOOD[0]} to {_GOOD[1]}.",
+      between=0.62,
   )
-  foot = _FOOT + canvas.LINE * len(words)
-  height = foot + _TALL + _TOP
-  figure = canvas.blank(height)
-  wide = (style.WIDTH - _LEFT - _RIGHT - 2 * _BETWEEN) / 3
-  spectra, exponents, ranks = (
-      figure.add_axes(
-          (
-              (_LEFT + i * (wide + _BETWEEN)) / style.WIDTH,
-              foot / height,
-              wide / style.WIDTH,
-              _TALL / height,
-          )
-      )
-      for i in range(3)
-  )
-  roles = [r for r in _ROLES if any(m["role"] == r for m in model.matrices)]
-  for role in roles:
+  spectra, exponents, ranks = made.axes
+  here = [
+      r for r in roles.OF_LAYERS if any(m["role"] == r for m in model.matrices)
+  ]
+  for role in here:
     own = [m for m in model.matrices if m["role"] == role]
-    look = {"color": style.COLOURS[_ROLES.index(role)], "label": role}
+    look = {"color": style.COLOURS[roles.OF_LAYERS.index(role)], "label": role}
     _spectrum(spectra, own, look)
-    marker = {**look, "marker": style.MARKERS[_ROLES.index(role)]}
+    marker = {**look, "marker": style.MARKERS[roles.OF_LAYERS.index(role)]}
     _by_layer(exponents, own, lambda m: m.get("alpha"), marker)
     _by_layer(ranks, own, lambda m: m["stable_rank"], marker)
   _finish(spectra, exponents, ranks)
-  figure.legend(
-      *spectra.get_legend_handles_labels(),
-      ncols=len(roles) or 1,
-      loc="lower center",
-      bbox_to_anchor=(0.5, (0.14 + canvas.LINE * len(words)) / height),
-      frameon=False,
-      fontsize=7,
-  )
-  canvas.caption(figure, words)
-  return figure
+  made.legend()
+  return made.figure
 
 
 def _spectrum(
@@ -106,18 +87,13 @@ def _by_layer(
 def _finish(
     spectra: mpl_axes.Axes, exponents: mpl_axes.Axes, ranks: mpl_axes.Axes
 ) -> None:
-  spectra.set_title("spectra", loc="left")
   spectra.set_xlabel("share of the singular values")
   spectra.set_ylabel("singular value over the largest")
   spectra.set_yscale("log")
-  exponents.set_title("power law", loc="left")
   exponents.set_ylabel("alpha")
   exponents.axhspan(*_GOOD, color=style.GUIDE, alpha=0.12, linewidth=0)
-  ranks.set_title("stable rank", loc="left")
   ranks.set_ylabel("sum of squares over the largest")
   for axes in (exponents, ranks):
     axes.set_xlabel("layer")
     axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
     axes.set_ylim(bottom=0)
-  for axes in (spectra, exponents, ranks):
-    axes.grid(True, linewidth=0.4, alpha=0.5)

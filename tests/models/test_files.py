@@ -88,8 +88,8 @@ def _with_notes(tmp_path, **notes):
 @pytest.mark.parametrize(
     "notes, words",
     (
-        ({"card": "[1]"}, "card: expected names and values"),
-        ({"card": "{"}, "expected sizes that a model has"),
+        ({"card": "[1]"}, "expected a card of names and values"),
+        ({"card": "{"}, "expected a card of names and values"),
         ({"sizes": "[" * 100_000}, "expected sizes that a model has"),
         ({"sizes": '{"causal": "no"}'}, "expected sizes that a model has"),
     ),
