@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from lalm.models import captured
+from lalm.spectral import lapack
 from lalm.spectral import maps
 from lalm.spectral import rank
 
@@ -30,9 +31,7 @@ def report(capture: Capture, variants: bool) -> dict[str, Any]:
     variants: whether the model can be without them.
   """
   found = capture()
-  values = np.linalg.svd(
-      np.asarray(found.attention, np.float64), compute_uv=False
-  )
+  values = lapack.singular_values(np.asarray(found.attention, np.float64))
   share = np.asarray(maps.captured(values))
   size = share.shape[-1]
   own = {

@@ -30,9 +30,12 @@ def get(name: str) -> target.Work:
 
 
 def _analysis(
-    point: target.Point, path: pathlib.Path, replicate: int
+    point: target.Point,
+    path: pathlib.Path,
+    replicate: int,
+    settings: target.Settings,
 ) -> dict[str, Any]:
-  del point, replicate  # nothing is drawn
+  del point, replicate, settings  # nothing is drawn or timed
   return {"circuits": heads.report(weights.read(path))}
 
 

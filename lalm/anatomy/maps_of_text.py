@@ -16,6 +16,7 @@ from lalm.anatomy import subject
 from lalm.anatomy import target
 from lalm.data import text
 from lalm.measure import approximations
+from lalm.spectral import lapack
 from lalm.spectral import maps
 from lalm.spectral import rank
 
@@ -38,8 +39,12 @@ def get(name: str) -> target.Work:
 
 
 def _analysis(
-    point: target.Point, path: pathlib.Path, replicate: int
+    point: target.Point,
+    path: pathlib.Path,
+    replicate: int,
+    settings: target.Settings,
 ) -> dict[str, Any]:
+  del settings  # nothing is timed
   seed = point["seed"] + replicate
   found = subject.read(
       path, point["corpus"], point["batch"], point["length"], seed
@@ -57,5 +62,5 @@ def _read(point: target.Point) -> str:
 
 TARGET = target.Target(
     _analysis, sys.modules[__name__], attention, linearised, subject,
-    approximations, maps, rank, text, also=_read,
+    approximations, lapack, maps, rank, text, also=_read,
 )  # fmt: skip

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import jax
 import numpy as np
 
 from lalm.models.weights import Matrix
@@ -10,22 +9,22 @@ from lalm.spectral import condition
 from lalm.spectral import marchenko_pastur
 from lalm.spectral import norms
 from lalm.spectral import power_law
+from lalm.spectral import lapack
 from lalm.spectral import rank
 
 _DIGITS = 6
 _KEPT = 64  # singular values in a record: quantiles of all
 
 
-def report(matrix: Matrix, key: jax.Array) -> dict[str, Any]:
+def report(matrix: Matrix, seed: int) -> dict[str, Any]:
   """Returns name, role, shape, norms, ranks, condition and laws of a matrix.
 
   Args:
     matrix: of a model.
-    key: a `jax.random.key`, for the places that entries are put in when traps
-      are looked for.
+    seed: of the places that entries are put in when traps are looked for.
   """
-  found = np.asarray(matrix.values, np.float64)
-  values, shape = rank.singular_values(found), found.shape
+  found = matrix.values
+  values, shape = lapack.singular_values(found), found.shape
   # What is rounding has no law, and no share in a condition.
   values = np.where(values > rank.rounding(shape) * values[0], values, 0)
   own: dict[str, Any] = {
@@ -42,7 +41,7 @@ def report(matrix: Matrix, key: jax.Array) -> dict[str, Any]:
       **_laws(values, shape),
   }
   if np.ptp(found):
-    own["traps"] = marchenko_pastur.traps(found, key)
+    own["traps"] = marchenko_pastur.traps(found, seed)
   return {
       "name": matrix.name,
       "role": matrix.role,

@@ -14,6 +14,7 @@ import numpy as np
 
 from lalm.models.weights import Matrix
 from lalm.spectral import condition
+from lalm.spectral import lapack
 from lalm.spectral import rank
 from lalm.spectral import rounding
 
@@ -43,8 +44,8 @@ def report(
 
 def _of(matrix: Matrix, x: jax.Array) -> dict[str, Any]:
   own = jnp.asarray(matrix.values)
-  values = rank.singular_values(np.asarray(matrix.values, np.float64))
-  vectors = rank.singular_values(np.asarray(x, np.float64))
+  values = lapack.singular_values(matrix.values)
+  vectors = lapack.singular_values(np.asarray(x, np.float64))
   numbers: dict[str, Any] = {
       "condition": condition.of_values(values),
       # Of X^T X it is the square of that of X.

@@ -11,6 +11,7 @@ from lalm.data import text
 from lalm.models import roles
 from lalm.models import weights
 from lalm.spectral import condition
+from lalm.spectral import lapack
 from lalm.spectral import rank
 from lalm.spectral import rounding
 
@@ -32,8 +33,12 @@ def get(name: str) -> target.Work:
 
 
 def _analysis(
-    point: target.Point, path: pathlib.Path, replicate: int
+    point: target.Point,
+    path: pathlib.Path,
+    replicate: int,
+    settings: target.Settings,
 ) -> dict[str, Any]:
+  del settings  # nothing is timed
   found = subject.read(
       path,
       point["corpus"],
@@ -47,5 +52,5 @@ def _analysis(
 
 TARGET = target.Target(
     _analysis, sys.modules[__name__], precision, subject, weights, condition,
-    rank, rounding, text, also=target.read,
+    lapack, rank, rounding, text, also=target.read,
 )  # fmt: skip

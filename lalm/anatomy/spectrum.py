@@ -4,18 +4,16 @@ import pathlib
 import sys
 from typing import Any
 
-import jax
-
 from lalm.anatomy import matrices
 from lalm.anatomy import target
 from lalm.models import roles
 from lalm.models import weights
 from lalm.spectral import condition
+from lalm.spectral import lapack
 from lalm.spectral import marchenko_pastur
 from lalm.spectral import norms
 from lalm.spectral import power_law
 from lalm.spectral import rank
-from lalm.spectral import singular
 
 FORM = "spectrum"
 
@@ -35,15 +33,19 @@ def get(name: str) -> target.Work:
 
 
 def _analysis(
-    point: target.Point, path: pathlib.Path, replicate: int
+    point: target.Point,
+    path: pathlib.Path,
+    replicate: int,
+    settings: target.Settings,
 ) -> dict[str, Any]:
-  key = jax.random.key(point["seed"] + replicate)
+  del settings  # nothing is timed
+  seed = point["seed"] + replicate
   found = weights.read(path).matrices
   own = [m for m in found if m.role == point["mechanism"]]
-  return {"matrices": [matrices.report(m, key) for m in own]}
+  return {"matrices": [matrices.report(m, seed) for m in own]}
 
 
 TARGET = target.Target(
     _analysis, sys.modules[__name__], matrices, condition, marchenko_pastur,
-    norms, power_law, rank, singular,
+    norms, power_law, rank, lapack,
 )  # fmt: skip

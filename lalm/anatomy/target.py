@@ -1,4 +1,4 @@
-"""What an experiment on a model's weights measures: nothing by the clock.
+"""What an experiment on a model's weights measures, mostly not by the clock.
 
 A point names a model (`weights`, as `models.published.find` reads it) and what
 is asked of it; its key follows from the file's bytes, so that a path that holds
@@ -24,8 +24,9 @@ _SECONDS = 10.0  # of a point, more or less
 _COPIES = 8  # of a file in memory
 Point = kernel.Point
 Settings = kernel.Settings
-# From a point, the file of its model and a replicate to fields of a record.
-Analysis = Callable[[Point, pathlib.Path, int], dict[str, Any]]
+# From a point, the file of its model, a replicate and settings to fields of a
+# record.
+Analysis = Callable[[Point, pathlib.Path, int, Settings], dict[str, Any]]
 
 
 class Work(NamedTuple):
@@ -124,7 +125,7 @@ class Target:
     digest = published.digest(path)
     record = kernel.identity(point, replicate, self._key(point, digest))
     record |= {"model": path.stem, "digest": digest}
-    found = self._analysis(point, path, replicate)
+    found = self._analysis(point, path, replicate, settings)
     return {**record, **found, "status": "ok", "reason": ""}
 
   def _key(self, point: Point, digest: str) -> str:

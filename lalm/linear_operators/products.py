@@ -41,6 +41,17 @@ def gram(matrix: jax.Array) -> Operator:
   return Partial(_gram, matrix)
 
 
+def inverse_gram(matrix: jax.Array) -> Operator:
+  """Returns X -> (A^T A)^-1 X by one LU decomposition of A.
+
+  A^T A is never made: its condition is the square of that of A.
+
+  Args:
+    matrix: A, `[N, N]`, not singular.
+  """
+  return Partial(_inverse_gram, *jax.scipy.linalg.lu_factor(matrix))
+
+
 def factored(*factors: jax.Array) -> Operator:
   """Returns X -> A B ... X, which never makes the product of the factors.
 
@@ -89,3 +100,8 @@ def _factored(factors: tuple[jax.Array, ...], x: jax.Array) -> jax.Array:
 
 def _diagonal(values: jax.Array, x: jax.Array) -> jax.Array:
   return values[:, None] * x
+
+
+def _inverse_gram(lu: jax.Array, pivots: jax.Array, x: jax.Array) -> jax.Array:
+  half = jax.scipy.linalg.lu_solve((lu, pivots), x, trans=1)
+  return jax.scipy.linalg.lu_solve((lu, pivots), half)

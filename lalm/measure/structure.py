@@ -11,6 +11,7 @@ from typing import Any, Mapping
 
 import numpy as np
 
+from lalm.spectral import lapack
 from lalm.spectral import rank
 
 PRACTICAL = 1e-3  # of the largest singular value: what a low rank would lose
@@ -40,7 +41,7 @@ def of_head(matrix: np.ndarray, columns: int = 1) -> dict[str, Any]:
   """
   at = cuts(len(matrix))
   blocks = [rank.block_below(matrix, cut, columns) for cut in at]
-  values = [rank.singular_values(block) for block in blocks]
+  values = [lapack.singular_values(block) for block in blocks]
   ranks = [
       int(rank.numerical_rank(own, shape=block.shape))
       for own, block in zip(values, blocks)
@@ -52,7 +53,7 @@ def of_head(matrix: np.ndarray, columns: int = 1) -> dict[str, Any]:
       "practical_ranks": [
           int(rank.numerical_rank(own, PRACTICAL)) for own in values
       ],
-      "whole": _smooth(rank.singular_values(matrix)),
+      "whole": _smooth(lapack.singular_values(matrix)),
       "middle": _smooth(values[half]),
       "values": [_short(value) for value in kept],
   }

@@ -23,25 +23,6 @@ import numpy as np
 from lalm.spectral import checks
 
 
-def singular_values(matrix: Any) -> np.ndarray:
-  """Returns the singular values of a matrix by LAPACK, the largest first.
-
-  Args:
-    matrix: `[M, N]`, real.
-
-  Returns:
-    `[min(M, N)]`.
-
-  Raises:
-    ValueError: another number of axes, or an entry that is not finite.
-    numpy.linalg.LinAlgError: they do not converge.
-  """
-  matrix = _matrix(matrix)
-  if not np.isfinite(matrix).all():
-    raise ValueError("matrix: expected finite entries, got some that are not")
-  return np.linalg.svd(matrix, compute_uv=False)
-
-
 def rounding(shape: tuple[int, int], dtype: Any = np.float64) -> float:
   """Returns max(M, N) eps: below it, a share of s_1 is taken for rounding.
 

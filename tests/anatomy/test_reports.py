@@ -8,6 +8,7 @@ import pytest
 from lalm.anatomy import attention
 from lalm.anatomy import heads
 from lalm.anatomy import linearised
+from lalm.anatomy import maps_of_text
 from lalm.anatomy import matrices
 from lalm.anatomy import precision
 from lalm.models import captured
@@ -27,7 +28,7 @@ def _drawn(*shape, seed=0):
 def test_a_matrix_says_what_it_was_made_of():
   values = np.geomspace(10, 0.1, 60)
   own = Matrix("a", "q", 3, made.prescribed((60, 80), values))
-  found = matrices.report(own, _KEY)
+  found = matrices.report(own, 0)
   assert found["shape"] == [60, 80] and found["layer"] == 3
   assert found["spectral"] == pytest.approx(10)
   assert found["condition"] == pytest.approx(100, rel=1e-4)
@@ -39,9 +40,9 @@ def test_a_matrix_says_what_it_was_made_of():
 
 def test_noise_has_no_spikes_and_what_is_planted_has():
   noise = Matrix("a", "v", 0, _drawn(200, 200))
-  assert matrices.report(noise, _KEY)["spikes"] <= 2
+  assert matrices.report(noise, 0)["spikes"] <= 2
   planted = noise.values + made.prescribed((200, 200), [90.0, 80])
-  found = matrices.report(noise._replace(values=planted), _KEY)
+  found = matrices.report(noise._replace(values=planted), 0)
   assert 2 <= found["spikes"] <= 4
 
 
@@ -49,7 +50,7 @@ def test_noise_has_no_spikes_and_what_is_planted_has():
     "values", (np.zeros((4, 4)), np.eye(4), np.ones((3, 5)))
 )
 def test_what_has_no_law_has_numbers_all_the_same(values):
-  found = matrices.report(Matrix("a", "k", 0, values), _KEY)
+  found = matrices.report(Matrix("a", "k", 0, values), 0)
   assert "alpha" not in found and found["role"] == "k"
   assert found["condition"] in (None, 1)
 
@@ -108,9 +109,26 @@ def test_stand_ins_have_errors_and_more_budget_has_less(name):
     assert list(found) == ["fixed"]
 
 
-def test_what_cannot_be_causal_is_refused():
-  with pytest.raises(ValueError, match="not causal"):
-    linearised.report("linformer", _captured(), True, _KEY)
+@pytest.mark.parametrize(
+    "name, length, message",
+    (
+        ("linformer", 32, "expected a model that is not causal"),
+        ("nystromformer", 32, "expected a model that is not causal"),
+        ("maps", 257, "at most 256, the model's capacity, got 257"),
+    ),
+)
+def test_what_a_model_cannot_do_is_refused_before_it_is_tried(
+    name, length, message
+):
+  point = {"weights": "own", "corpus": "", "mechanism": name, "length": length}
+  with pytest.raises(ValueError, match=message):
+    maps_of_text.TARGET.plan(point, {})
+
+
+@pytest.mark.parametrize("name", ("performer", "linear", "based", "maps"))
+def test_what_a_model_can_do_is_planned(name):
+  point = {"weights": "own", "corpus": "", "mechanism": name, "length": 256}
+  assert maps_of_text.TARGET.plan(point, {})["key"]
 
 
 def test_rounding_is_of_what_a_matrix_multiplies():

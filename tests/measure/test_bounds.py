@@ -7,6 +7,7 @@ import pytest
 
 from lalm.attention import catalogue
 from lalm.measure import bounds
+from lalm.spectral import lapack
 from lalm.spectral import rank
 
 _POINT = {"length": 40, "width": 6, "window": 5}
@@ -29,7 +30,7 @@ def _hierarchy(length, width):
 def test_buckets_have_the_rank_of_the_bound_below_every_cut(length, width):
   matrix = _hierarchy(length, width)
   for cut in range(1, length):
-    values = rank.singular_values(rank.block_below(matrix, cut))
+    values = lapack.singular_values(rank.block_below(matrix, cut))
     found = rank.numerical_rank(values, 1e-12)
     bound = bounds.buckets(cut, length, width)
     assert found == min(bound, cut, length - cut), cut
