@@ -45,6 +45,8 @@ def report(weights: Weights) -> dict[str, Any]:
       "qk_rank": _short(rank.stable_rank(circuits.values(qk))),
       "ov_rank": _short(rank.stable_rank(circuits.values(ov))),
       "composition": _composition(qk, ov),
+      # What writes and reads directions at random scores so, on average.
+      "unrelated": float(f"{ov.left.shape[-2] ** -0.5:.{_DIGITS}g}"),
   }
 
 

@@ -97,5 +97,5 @@ def _stand_ins(
           color=colour, markersize=2, alpha=0.5,
       )  # fmt: skip
   if found:
-    axes.set_yscale("log")
+    columns.logarithmic(axes.yaxis)
   axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from matplotlib import axes as mpl_axes
+from matplotlib import axis as mpl_axis
 from matplotlib import figure as mpl_figure
+from matplotlib import ticker
 
 from lalm.report import canvas
 from lalm.report import style
@@ -88,3 +90,18 @@ def make(
     made.append(axes)
   canvas.caption(figure, lines)
   return Columns(figure, tuple(made), (_LIFT + caption) / height)
+
+
+def logarithmic(axis: mpl_axis.Axis) -> None:
+  """Makes an axis logarithmic, with numbers as words: 0.1, 1, 1e-05.
+
+  Args:
+    axis: whose data are drawn already.
+  """
+  along = axis is axis.axes.xaxis
+  (axis.axes.set_xscale if along else axis.axes.set_yscale)("log")
+  low, high = axis.get_data_interval()
+  few = low > 0 and high < 30 * low  # not two powers of ten, maybe
+  axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5) if few else (1,)))
+  axis.set_minor_locator(ticker.NullLocator())
+  axis.set_major_formatter(ticker.FuncFormatter(lambda x, _: f"{x:g}"))

@@ -64,5 +64,5 @@ def _scatter(
             markersize=4,
             label=role if filled == "full" else None,
         )
-  axes.set_xscale("log")
-  axes.set_yscale("log")
+  columns.logarithmic(axes.xaxis)
+  columns.logarithmic(axes.yaxis)

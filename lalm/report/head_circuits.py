@@ -94,7 +94,8 @@ def _markdown(setting: anatomy.Setting, where: str) -> str:
     most = sorted(pairs(setting), key=lambda pair: -pair.score)[:_MOST]
     if most:
       cells = [[*pair[:3], anatomy.number(pair.score)] for pair in most]
-      lines += ["", "Pairs that compose most:", ""]
+      near = anatomy.number(setting.records[-1]["circuits"]["unrelated"])
+      lines += ["", f"Pairs that compose most (unrelated: {near}):", ""]
       head = ["by its", "later", "earlier", "score"]
       lines += medians.table(head, cells, words=3)
   return "\n".join([*lines, "", *_NOTES, *setting.remarks, ""])

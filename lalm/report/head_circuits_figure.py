@@ -33,7 +33,7 @@ def draw(setting: anatomy.Setting, where: str) -> mpl_figure.Figure:
       f"{setting.heading}; {where}. A point is a head. Copying: sum of the"
       " eigenvalues of OV over the sum of their sizes, from tokens to tokens."
       " Likeness: the same of the symmetric part of QK. Composition: the mean"
-      " over all earlier heads.",
+      " over all earlier heads; grey: of unrelated ones.",
       legend=False,
   )
   copying, like, composing = made.axes
@@ -75,5 +75,8 @@ def _composition(axes: mpl_axes.Axes, setting: anatomy.Setting) -> None:
           *zip(*sorted(each)), marker=style.MARKERS[i],
           color=style.COLOURS[i], markersize=3, label=words,
       )  # fmt: skip
+  unrelated = {r["circuits"]["unrelated"] for r in setting.records}
+  for score in unrelated if scores else ():
+    axes.axhline(score, color=style.GUIDE, linewidth=0.8)
   if scores:
     axes.legend(frameon=False, fontsize=6)

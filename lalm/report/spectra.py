@@ -8,12 +8,13 @@ import csv
 import io
 import pathlib
 import statistics
-from typing import Any, Iterable, Mapping, NamedTuple, Sequence
+from typing import Any, Iterable, Mapping, Sequence
 
 from lalm import store
+from lalm.models import roles
+from lalm.report import anatomy
 from lalm.report import build
 from lalm.report import medians
-from lalm.scaling import reading
 
 EXPERIMENT = "weight_spectrum"
 Record = Mapping[str, Any]
@@ -42,22 +43,6 @@ _NOTES = (
 )
 
 
-class Model(NamedTuple):
-  """The matrices of a model, in the order of layers and roles.
-
-  Attributes:
-    name: of its file.
-    weights: as it was asked for.
-    digest: of its file.
-    matrices: as `anatomy.matrices.report` returns them.
-  """
-
-  name: str
-  weights: str
-  digest: str
-  matrices: tuple[Record, ...]
-
-
 def publish(folder: pathlib.Path) -> None:
   """Writes table.md, table.csv and figures of a device's folder.
 
@@ -65,46 +50,42 @@ def publish(folder: pathlib.Path) -> None:
     folder: has `records.jsonl` and `environment.json`.
   """
   records, environment = medians.publish(folder, tables)
-  found = models(records)
+  found = anatomy.settings(records, EXPERIMENT)
   store.replace(folder / "table.csv", comma_separated(found))
   where = environment.get("slug", "device")
-  drawn = [(model, where) for model in found if model.matrices]
+  drawn = [(setting, where) for setting in found if matrices(setting)]
   build.show(folder, "spectra", "spectra_figure", drawn)
 
 
-def models(records: Iterable[Record]) -> list[Model]:
-  """Returns the models that were looked at, the newest first."""
-  members: dict[str, list[Record]] = {}
-  for record in records:
-    if record.get("experiment") == EXPERIMENT:
-      own = members.setdefault(record["point"]["weights"], [])
-      own.append(record)
-  found = []
-  for weights, own in members.items():
-    ok = [r for r in reading.newest(own).values() if r["replicate"] == 0]
-    matrices = [m for record in ok for m in record["matrices"]]
-    matrices.sort(key=_place)
-    last = max(own, key=lambda r: str(r.get("started", "")))
-    name, digest = (last.get(x, "") for x in ("model", "digest"))
-    found.append(Model(name, weights, digest, tuple(matrices)))
-  return found[::-1]
+def matrices(setting: anatomy.Setting) -> list[Record]:
+  """Returns the matrices of a model, in the order of layers and roles.
+
+  Args:
+    setting: whose matrices are as `anatomy.matrices.report` returns them; each
+      replicate has the same, but for traps, of which the first one's count.
+  """
+  own = [r for r in setting.records if r["replicate"] == 0]
+  found = [m for record in own for m in record["matrices"]]
+  return sorted(found, key=_place)
 
 
-def _place(matrix: Record) -> tuple[bool, int, str]:
-  return matrix["layer"] is not None, matrix["layer"] or 0, matrix["name"]
+def _place(matrix: Record) -> tuple[bool, int, int, str]:
+  role = roles.ALL.index(matrix["role"])
+  layer = matrix["layer"]
+  return layer is not None, layer or 0, role, matrix["name"]
 
 
-def comma_separated(found: Sequence[Model]) -> str:
+def comma_separated(found: Sequence[anatomy.Setting]) -> str:
   """Returns a line a matrix of all models."""
   stream = io.StringIO()
   writer = csv.writer(stream, lineterminator="\n")
   writer.writerow(["model", *_FIRST, *_NUMBERS])
-  for model in found:
-    for own in model.matrices:
+  for setting in found:
+    for own in matrices(setting):
       shape = "x".join(map(str, own["shape"]))
       first = [own["name"], own["role"], own["layer"], shape]
       writer.writerow(
-          [model.weights, *first, *(own.get(name) for name in _NUMBERS)]
+          [setting.weights, *first, *(own.get(name) for name in _NUMBERS)]
       )
   return stream.getvalue()
 
@@ -117,26 +98,26 @@ def tables(records: Iterable[Record], environment: Mapping[str, Any]) -> str:
     environment: of that folder.
   """
   where = environment.get("slug", "device")
-  return "\n".join(_markdown(m, where) for m in models(list(records)))
-
-
-def _markdown(model: Model, where: str) -> str:
-  heading = (
-      f"**{model.name} ({model.weights}, SHA-256 {model.digest[:12]}),"
-      f" {len(model.matrices)} matrices; {where}**"
+  return "\n".join(
+      _markdown(setting, where)
+      for setting in anatomy.settings(list(records), EXPERIMENT)
   )
-  roles = dict.fromkeys(m["role"] for m in model.matrices)
+
+
+def _markdown(setting: anatomy.Setting, where: str) -> str:
+  every = matrices(setting)
+  heading = f"**{setting.heading}, {len(every)} matrices; {where}**"
   means = [
-      _means(role, [m for m in model.matrices if m["role"] == role])
-      for role in roles
+      _means(role, [m for m in every if m["role"] == role])
+      for role in dict.fromkeys(m["role"] for m in every)
   ]
-  inside = [m for m in model.matrices if m["layer"] is not None]
+  inside = [m for m in every if m["layer"] is not None]
   if inside:
     means.append(_means("all of layers", inside))
   head = ["role", "matrices", *(f"mean {_READ[name]}" for name in _MEANT)]
   rows = [
       [own["name"], own["role"], "x".join(map(str, own["shape"])), *_cells(own)]
-      for own in model.matrices
+      for own in every
   ]
   columns = ["matrix", "role", "shape", *_READ.values()]
   return "\n".join(
@@ -148,6 +129,7 @@ def _markdown(model: Model, where: str) -> str:
           *medians.table(columns, rows, words=3),
           "",
           *_NOTES,
+          *setting.remarks,
           "",
       ]
   )

@@ -9,46 +9,46 @@ from matplotlib import figure as mpl_figure
 from matplotlib import ticker
 
 from lalm.models import roles
+from lalm.report import anatomy
 from lalm.report import canvas
 from lalm.report import columns
+from lalm.report import spectra
 from lalm.report import style
-from lalm.report.spectra import Model
 
 _GOOD = (2, 6)  # exponents that WeightWatcher's authors call good
 Matrix = Mapping[str, Any]
 
 
-def render(model: Model, where: str) -> dict[str, bytes]:
-  """Returns the figure of one model as the bytes of each format.
+def render(setting: anatomy.Setting, where: str) -> dict[str, bytes]:
+  """Returns the figure of one setting as the bytes of each format.
 
   Args:
-    model: with one matrix at least.
+    setting: with one matrix at least.
     where: it was looked at.
   """
-  return canvas.render(lambda: draw(model, where))
+  return canvas.render(lambda: draw(setting, where))
 
 
-def draw(model: Model, where: str) -> mpl_figure.Figure:
+def draw(setting: anatomy.Setting, where: str) -> mpl_figure.Figure:
   """The figure, not yet written; see `render`."""
   made = columns.make(
       ("spectra", "power law", "stable rank"),
-      f"{model.name} ({model.weights}); {where}. Spectra: the median of a"
+      f"{setting.heading}; {where}. Spectra: the median of a"
       " role's layers, its band all of them. Shaded: exponents from"
       f" {_GOOD[0]} to {_GOOD[1]}.",
       between=0.62,
   )
-  spectra, exponents, ranks = made.axes
-  here = [
-      r for r in roles.OF_LAYERS if any(m["role"] == r for m in model.matrices)
-  ]
+  curves, exponents, stable = made.axes
+  every = spectra.matrices(setting)
+  here = [r for r in roles.OF_LAYERS if any(m["role"] == r for m in every)]
   for role in here:
-    own = [m for m in model.matrices if m["role"] == role]
+    own = [m for m in every if m["role"] == role]
     look = {"color": style.COLOURS[roles.OF_LAYERS.index(role)], "label": role}
-    _spectrum(spectra, own, look)
+    _spectrum(curves, own, look)
     marker = {**look, "marker": style.MARKERS[roles.OF_LAYERS.index(role)]}
     _by_layer(exponents, own, lambda m: m.get("alpha"), marker)
-    _by_layer(ranks, own, lambda m: m["stable_rank"], marker)
-  _finish(spectra, exponents, ranks)
+    _by_layer(stable, own, lambda m: m["stable_rank"], marker)
+  _finish(curves, exponents, stable)
   made.legend()
   return made.figure
 
@@ -85,15 +85,15 @@ def _by_layer(
 
 
 def _finish(
-    spectra: mpl_axes.Axes, exponents: mpl_axes.Axes, ranks: mpl_axes.Axes
+    curves: mpl_axes.Axes, exponents: mpl_axes.Axes, stable: mpl_axes.Axes
 ) -> None:
-  spectra.set_xlabel("share of the singular values")
-  spectra.set_ylabel("singular value over the largest")
-  spectra.set_yscale("log")
+  curves.set_xlabel("share of the singular values")
+  curves.set_ylabel("singular value over the largest")
+  columns.logarithmic(curves.yaxis)
   exponents.set_ylabel("alpha")
   exponents.axhspan(*_GOOD, color=style.GUIDE, alpha=0.12, linewidth=0)
-  ranks.set_ylabel("sum of squares over the largest")
-  for axes in (exponents, ranks):
+  stable.set_ylabel("sum of squares over the largest")
+  for axes in (exponents, stable):
     axes.set_xlabel("layer")
     axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
     axes.set_ylim(bottom=0)

@@ -7,9 +7,12 @@ import pytest
 
 from lalm.launch import command
 
-pytestmark = pytest.mark.slow
 _SMALL = {
     "weight_spectrum": ("--config.mechanisms=q,mlp_out",),
+    "linear_algebra": (
+        "--config.mechanisms=power_laws,report",
+        "--config.point_budget=0.01",
+    ),
     "attention_spectrum": (
         "--config.mechanisms=maps,performer", "--config.lengths=32",
         "--config.batch=2",
@@ -19,6 +22,13 @@ _SMALL = {
     ),
     "circuits": (),
 }  # fmt: skip
+_WORDS = {
+    "weight_spectrum": ("| q | 4 |", "| mlp_out | 4 |", "8 matrices"),
+    "linear_algebra": ("| power_laws | lalm |", "| report | lalm |"),
+    "attention_spectrum": ("captured", "| performer |"),
+    "conditioning": ("| q |", "| o |"),
+    "circuits": ("| 3.3 |", "compose most (unrelated: 0.0884)"),
+}
 
 
 def _run(name, tmp_path, *flags):
@@ -33,8 +43,12 @@ def test_our_own_model_is_opened(tmp_path, name):
   (folder,) = tmp_path.iterdir()
   records = [json.loads(x) for x in (folder / "records.jsonl").open()]
   assert records and all(r["status"] == "ok" for r in records)
-  assert "softmax-" in (folder / "table.md").read_text()
-  assert len(list((folder / "figures").iterdir())) == 3
+  table = (folder / "table.md").read_text()
+  assert "softmax-" in table
+  # What each part was asked is in the table of all.
+  assert all(word in table for word in _WORDS[name])
+  figures = folder / "figures"
+  assert len(list(figures.glob("*"))) == (0 if name == "linear_algebra" else 3)
 
 
 @pytest.mark.parametrize("name", _SMALL)
