@@ -62,6 +62,15 @@ def test_structure_without_large_entries_is_no_trap():
   assert law.traps(_noise((300, 200)) + planted, 0) == 0
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_one_entry_just_above_the_noise_is_a_trap(seed):
+  """Of an entry a the value is sqrt((a^2 + m) (a^2 + n)) / a."""
+  matrix = _noise((300, 200), seed)
+  assert law.traps(matrix, seed) == 0
+  matrix[0, 0] = 26.5 * 0.3
+  assert law.traps(matrix, seed) == 1
+
+
 @pytest.mark.parametrize(
     "call, words",
     (
