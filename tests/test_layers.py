@@ -12,6 +12,7 @@ _ROOMS = {
     "store": (),
     "shapes": (),
     "units": (),
+    "roles": (),
     "data": (),
     "scaling": (),
     "attention": ("shapes",),
@@ -26,7 +27,7 @@ _ROOMS = {
         "spectral",
         "sharding",
     ),
-    "models": ("store", "shapes", "attention"),
+    "models": ("store", "shapes", "roles", "attention"),
     "training": (
         "store",
         "units",
@@ -36,17 +37,18 @@ _ROOMS = {
         "measure",
     ),
     "anatomy": (
-        "store",
+        "roles",
         "attention",
         "data",
+        "linear_operators",
         "spectral",
         "models",
         "measure",
     ),
-    "report": ("store", "units", "scaling"),
+    "report": ("store", "units", "roles", "scaling"),
     "launch": ("store", "units", "measure.worker", "measure.targets.hardware"),
 }
-_WITHOUT_JAX = ("store", "units", "scaling", "report", "launch")
+_WITHOUT_JAX = ("store", "units", "roles", "scaling", "report", "launch")
 _JAX = {"jax", "jaxlib", "flax", "optax", "chex"}
 
 

@@ -4,11 +4,11 @@ import pathlib
 import sys
 from typing import Any
 
+from lalm import roles
 from lalm.anatomy import precision
 from lalm.anatomy import subject
 from lalm.anatomy import target
 from lalm.data import text
-from lalm.models import roles
 from lalm.models import weights
 from lalm.spectral import condition
 from lalm.spectral import lapack

@@ -4,9 +4,9 @@ import pathlib
 import sys
 from typing import Any
 
+from lalm import roles
 from lalm.anatomy import matrices
 from lalm.anatomy import target
-from lalm.models import roles
 from lalm.models import weights
 from lalm.spectral import condition
 from lalm.spectral import lapack

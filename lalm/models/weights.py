@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lalm.models import roles
+from lalm import roles
 from lalm.models import tensors as tensors_lib
 
 _FLOATS = ("F64", "F32", "F16", "BF16")

@@ -10,8 +10,8 @@ import pathlib
 import statistics
 from typing import Any, Iterable, Mapping, Sequence
 
+from lalm import roles
 from lalm import store
-from lalm.models import roles
 from lalm.report import anatomy
 from lalm.report import build
 from lalm.report import medians

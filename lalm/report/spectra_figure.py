@@ -8,7 +8,7 @@ from matplotlib import axes as mpl_axes
 from matplotlib import figure as mpl_figure
 from matplotlib import ticker
 
-from lalm.models import roles
+from lalm import roles
 from lalm.report import anatomy
 from lalm.report import canvas
 from lalm.report import columns

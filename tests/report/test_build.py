@@ -132,7 +132,7 @@ def test_the_report_loads_neither_jax_nor_matplotlib_before_it_draws():
       "-c",
       "import sys, pkgutil, importlib, lalm.report as report\n"
       "drawing = 'canvas captions figure layout margins panels'.split()\n"
-      "drawing += ['scales', 'sheets', 'blocks_pictures']\n"
+      "drawing += ['columns', 'scales', 'sheets', 'blocks_pictures']\n"
       "for found in pkgutil.iter_modules(report.__path__):\n"
       "  if found.name not in drawing and '_figure' not in found.name:\n"
       "    importlib.import_module('lalm.report.' + found.name)\n"
