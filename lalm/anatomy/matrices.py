@@ -1,5 +1,6 @@
 """What one matrix of a model says of itself, in numbers of a record."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,11 @@ from lalm.spectral import rank
 
 _DIGITS = 6
 _KEPT = 64  # singular values in a record: quantiles of all
+
+
+def reports(found: Sequence[Matrix], seed: int) -> list[dict[str, Any]]:
+  """Returns the reports of matrices, each as of `report`."""
+  return lapack.together(lambda m: report(m, seed), found) if found else []
 
 
 def report(matrix: Matrix, seed: int) -> dict[str, Any]:

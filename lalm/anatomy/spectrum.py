@@ -42,7 +42,7 @@ def _analysis(
   seed = point["seed"] + replicate
   found = weights.read(path).matrices
   own = [m for m in found if m.role == point["mechanism"]]
-  return {"matrices": [matrices.report(m, seed) for m in own]}
+  return {"matrices": matrices.reports(own, seed)}
 
 
 TARGET = target.Target(

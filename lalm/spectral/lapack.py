@@ -9,7 +9,7 @@ which takes a third of the time: what squaring loses there, float32 never had.
 Where the smallest is not above 1e-6 of the largest, they are of A itself.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent import futures
 import os
 from typing import Any
@@ -43,21 +43,30 @@ def singular_values(matrix: Any) -> np.ndarray:
 def each(
     function: Callable[[np.ndarray], np.ndarray], matrix: np.ndarray
 ) -> np.ndarray:
-  """Returns a function of each matrix, with one thread of BLAS for each.
+  """Returns a function of each matrix.
 
   Args:
     function: of one matrix.
     matrix: `[..., M, N]`.
   """
   flat = matrix.reshape(-1, *matrix.shape[-2:])
-  with threadpoolctl.threadpool_limits(1, user_api="blas"):
-    cores = min(len(os.sched_getaffinity(0)), len(flat))
-    if cores == 1:
-      found = [function(x) for x in flat]
-    else:
-      with futures.ThreadPoolExecutor(cores) as pool:
-        found = list(pool.map(function, flat))
+  found = together(function, list(flat))
   return np.reshape(found, (*matrix.shape[:-2], *np.shape(found[0])))
+
+
+def together(function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
+  """Returns a function of each item: many at once, a thread of BLAS for each.
+
+  Args:
+    function: which spends its time in LAPACK.
+    items: one at least.
+  """
+  with threadpoolctl.threadpool_limits(1, user_api="blas"):
+    cores = min(len(os.sched_getaffinity(0)), len(items))
+    if cores == 1:
+      return [function(x) for x in items]
+    with futures.ThreadPoolExecutor(cores) as pool:
+      return list(pool.map(function, items))
 
 
 def _values(matrix: np.ndarray) -> np.ndarray:
@@ -72,7 +81,7 @@ def _of_gram(matrix: np.ndarray) -> np.ndarray:
 
 
 def gram(matrix: np.ndarray) -> np.ndarray:
-  """Returns A^T A or A A^T, whichever is smaller, in float64.
+  """Returns A^T A or A A^T, whichever is smaller.
 
   Args:
     matrix: A, `[M, N]`.
