@@ -28,6 +28,15 @@ def _room_for_programs() -> Iterator[None]:
     jax.clear_caches()
 
 
+@pytest.fixture(scope="module")
+def quickly_compiled() -> Iterator[None]:
+  """Compiles what a module runs for quick compilation, not for speed."""
+  jax.config.update("jax_disable_most_optimizations", True)
+  yield
+  jax.config.update("jax_disable_most_optimizations", False)
+  jax.clear_caches()  # no other module runs what was compiled so
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
   """Adds `--mechanism`, which may be given several times."""
   parser.addoption(

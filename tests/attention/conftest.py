@@ -5,8 +5,9 @@ A test that takes `mechanism` runs for every name in the catalogue and every
 `case` too, for every case of its mark `cases` that the form can compute.
 
 Softmax and linear attention, and a mechanism of one's own, meet every test in
-the quick suite. The other mechanisms share their algorithms: of them it tries
-what the mark `quick` names, the rest is marked `slow`.
+the quick suite; those two only the cases that the mark `leading` names, if a
+test has it. The other mechanisms share their algorithms: of them it tries what
+the mark `quick` names. The rest is marked `slow`.
 """
 
 import itertools
@@ -35,6 +36,11 @@ def pytest_configure(config: pytest.Config) -> None:
       " those named, meet in the quick suite, everything if no case is named",
   )
   config.addinivalue_line(
+      "markers",
+      "leading(*cases): the only cases of a test that softmax and linear"
+      " attention meet in the quick suite",
+  )
+  config.addinivalue_line(
       "markers", "forms(*names): the only forms that a conformance test runs on"
   )
 
@@ -48,8 +54,11 @@ def _names(metafunc: pytest.Metafunc) -> list[str]:
 
 def _quick(metafunc: pytest.Metafunc, name: str, form: Any, case: Any) -> bool:
   """Whether the quick suite tries this."""
-  if name in ("softmax", "linear") or subject.own(name):
+  if subject.own(name):
     return True
+  if name in ("softmax", "linear"):
+    leading = next(metafunc.definition.iter_markers("leading"), None)
+    return leading is None or case is None or case.name in leading.args
   mark = next(metafunc.definition.iter_markers("quick"), None)
   if mark is None:
     return False

@@ -45,7 +45,8 @@ def test_the_forms_are_those_of_the_design():
     assert forms[name] == first | {"recurrent", "chunkwise", "step"}
 
 
-@pytest.mark.quick
+# Decays, two writes a token, buckets, levels.
+@pytest.mark.quick(names=("mamba2", "deltaproduct", "lsh", "loglinear"))
 @pytest.mark.parametrize(
     "dtype", ("bfloat16", pytest.param("float64", marks=pytest.mark.slow))
 )
@@ -75,6 +76,7 @@ def test_inputs_are_valid_random_and_seeded(mechanism, dtype):
     assert out.shape == (2, 9, 3, 5) and np.all(np.isfinite(out.astype(float)))
 
 
+@pytest.mark.leading("causal, packed, ", "full, plain, grouped heads")
 @pytest.mark.cases(
     *(
         cases.Case(

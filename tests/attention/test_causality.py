@@ -61,6 +61,7 @@ def test_no_output_sees_a_later_token(mechanism, form, case):
     assert not np.array_equal(out[:, place:], other[:, place:])
 
 
+@pytest.mark.leading("packed, grouped heads")
 @pytest.mark.cases(*CAUSAL[:2])
 def test_past_outputs_have_no_gradient_in_later_inputs(mechanism, form, case):
   inputs = cases.make(mechanism, case)

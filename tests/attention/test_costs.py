@@ -17,27 +17,29 @@ from tests.attention import subject
 # Chunks that divide the length or not, exceed it, or are left to the form.
 SIZES = (
     (1, None),
-    (7, 16),
-    (64, 16),
     (65, 16),
     (1000, 64),
-    (1024, None),
-    (4097, None),
-    (8192, 512),
     (65_536, None),
 )
+MORE = ((7, 16), (64, 16), (1024, None), (4097, None), (8192, 512))
+
+
+def _case(length, chunk, causal):
+  return cases.Case(
+      f"{'causal' if causal else 'full'}, length {length}, chunk {chunk}",
+      length=length,
+      heads=3,
+      width=8,
+      value_width=5,
+      causal=causal,
+      chunk=chunk,
+      dtype="float32",
+  )
+
+
 CASES = tuple(
-    cases.Case(
-        f"{'causal' if causal else 'full'}, length {length}, chunk {chunk}",
-        length=length,
-        heads=3,
-        width=8,
-        value_width=5,
-        causal=causal,
-        chunk=chunk,
-        dtype="float32",
-    )
-    for (length, chunk), causal in itertools.product(SIZES, (True, False))
+    _case(*size, causal)
+    for size, causal in itertools.product(SIZES + MORE, (True, False))
 )
 
 
@@ -86,6 +88,7 @@ def _count(name, form, case, pass_):
 
 
 @pytest.mark.parametrize("pass_", ("forward", "forward_backward"))
+@pytest.mark.leading(*(c.name for c in CASES[: 2 * len(SIZES)]))
 @pytest.mark.quick("causal, length 65, chunk 16")
 @pytest.mark.cases(*CASES)
 def test_the_closed_form_is_the_number_of_products(

@@ -176,8 +176,20 @@ def test_every_pair_of_arguments_is_that_of_jax_nn(number):
   _check(_arrays(kv_heads=2), PAIRWISE[number])
 
 
-@pytest.mark.parametrize("queries", (1, 8, 33))
-@pytest.mark.parametrize("causal", (False, True))
+@pytest.mark.parametrize(
+    ("causal", "queries"),
+    [
+        pytest.param(
+            causal,
+            queries,
+            marks=()
+            if (causal, queries) in ((False, 1), (True, 33))
+            else pytest.mark.slow,
+        )
+        for causal in (False, True)
+        for queries in (1, 8, 33)
+    ],
+)
 def test_other_numbers_of_queries_are_those_of_jax_nn(queries, causal):
   for window in (None, (4, 3)):
     chosen = {"is_causal": causal, "local_window_size": window}
@@ -253,8 +265,8 @@ def _gradients(function, arrays, chosen, weights):
 @pytest.mark.parametrize(
     "chosen",
     (
-        {},
-        {"is_causal": True},
+        pytest.param({}, marks=pytest.mark.slow),
+        pytest.param({"is_causal": True}, marks=pytest.mark.slow),
         {"bias": ARGUMENTS["bias"][1], "is_causal": True},
         {"mask": ARGUMENTS["mask"][1], "scale": 0.3},
         {"bias": ARGUMENTS["bias"][3], "local_window_size": (3, 2)},
@@ -337,7 +349,16 @@ MASKS = {
 }
 
 
-@pytest.mark.parametrize("mask", MASKS)
+@pytest.mark.parametrize(
+    "mask",
+    [
+        pytest.param(
+            mask,
+            marks=() if mask in ("causal", "padding") else pytest.mark.slow,
+        )
+        for mask in MASKS
+    ],
+)
 def test_it_serves_flax_multi_head_attention(mask):
   x = _random(BATCH, QUERIES, 16, seed=4)
   key = jax.random.key(0)
@@ -351,7 +372,8 @@ def test_it_serves_flax_multi_head_attention(mask):
       rows = jnp.arange(QUERIES)[None] < seen if mask == "padding" else 1.0
       return jnp.sum(jnp.sin(out) * jnp.asarray(rows)[..., None]), out
 
-    return jax.grad(loss, has_aux=True)(parameters)
+    run = jax.jit(jax.grad(loss, has_aux=True), compiler_options=subject.QUICK)
+    return run(parameters)
 
   ours, out = gradient(_layer(attention_fn=dot_product_attention))
   theirs, expected = gradient(plain)

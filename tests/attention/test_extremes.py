@@ -47,6 +47,7 @@ def _check(name, form, case, change):
   return out, gradient
 
 
+@pytest.mark.leading("causal")
 @pytest.mark.cases(*SHAPES)
 def test_equal_keys_weigh_equally(mechanism, form, case):
   _check(
@@ -57,6 +58,7 @@ def test_equal_keys_weigh_equally(mechanism, form, case):
   )
 
 
+@pytest.mark.leading("causal", "one token")
 @pytest.mark.cases(*SHAPES)
 def test_zeros_give_finite_values_and_gradients(mechanism, form, case):
   _check(mechanism, form, case, lambda q, k, v: (0 * q, 0 * k, v))
@@ -64,6 +66,7 @@ def test_zeros_give_finite_values_and_gradients(mechanism, form, case):
   np.testing.assert_array_equal(out, 0)
 
 
+@pytest.mark.leading("causal", "full")
 @pytest.mark.cases(*SHAPES)
 @pytest.mark.parametrize("sign", (1, -1), ids=("large", "very negative"))
 def test_logits_of_ten_thousand_are_exact(mechanism, form, case, sign):
@@ -79,6 +82,7 @@ def test_logits_of_ten_thousand_are_exact(mechanism, form, case, sign):
   _check(mechanism, form, case, change)
 
 
+@pytest.mark.leading("causal")
 @pytest.mark.cases(*SHAPES)
 def test_one_key_takes_all_the_weight(mechanism, form, case):
   def change(q, k, v):

@@ -40,8 +40,18 @@ def _estimates(kind, orthogonal):
   return np.asarray(run(keys), np.float64)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("orthogonal", (False, True))
+@pytest.mark.parametrize(
+    ("orthogonal", "kind"),
+    [
+        pytest.param(
+            orthogonal,
+            kind,
+            marks=pytest.mark.slow if orthogonal and kind != "positive" else (),
+        )
+        for orthogonal in (False, True)
+        for kind in KINDS
+    ],
+)
 def test_products_of_features_are_the_kernel_on_average(kind, orthogonal):
   x, y = (maps.scaled(z) for z in _pair())
   estimates = _estimates(kind, orthogonal)

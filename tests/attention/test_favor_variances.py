@@ -15,6 +15,15 @@ from tests.oracles import maps
 
 WIDTH = 8
 KINDS = tuple(maps.VARIANCES)
+_DRAWN = pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=pytest.mark.slow)
+        if kind == "hyperbolic"
+        else kind
+        for kind in KINDS
+    ],
+)
 
 
 def _arrays(*shape, size=1.0, seed=0):
@@ -74,7 +83,7 @@ def _drawn(kind, count, draws):
   return np.asarray(run(keys), np.float64)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@_DRAWN
 def test_two_keys_of_one_query_covary_as_the_closed_form(kind):
   count, draws = 4, 40_000
   q, k, z = map(favor_variances.scaled, _arrays(3, WIDTH, size=0.7))
@@ -105,7 +114,7 @@ def test_the_variance_of_outputs_is_the_double_sum(kind, causal):
     np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@_DRAWN
 def test_outputs_vary_so_where_features_are_many(kind):
   count, draws, length = 512, 600, 16
   q, k, v = _arrays(3, length, WIDTH, size=0.35)

@@ -84,6 +84,7 @@ def _gradient(name, form, case):
     return jax.tree.map(np.asarray, (gradient, end))
 
 
+@pytest.mark.leading("from a state, packed")
 @pytest.mark.besides_itself
 @pytest.mark.cases(*CASES)
 def test_cotangents_on_the_final_state_are_those_of_the_definition(

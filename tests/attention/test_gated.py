@@ -16,6 +16,8 @@ from tests.attention.bounds import backward
 from tests.attention.bounds import forward
 from tests.oracles.compare import assert_close
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 GATED = [name for name in catalogue.names() if catalogue.get(name).gates]
 DECAYING = [n for n in GATED if "log_decay" in catalogue.get(n).gates]
 CASE = cases.Case(
@@ -37,9 +39,7 @@ def _extreme(shape, kind):
         pytest.param(
             name,
             kind,
-            marks=()
-            if kind == "mixed" and name in ("mamba2", "kda")
-            else pytest.mark.slow,
+            marks=() if (name, kind) == ("kda", "mixed") else pytest.mark.slow,
         )
         for name in DECAYING
         for kind in ("0", "-100", "mixed")
@@ -79,9 +79,7 @@ def test_extreme_decays_are_exact_and_their_gradients_too(name, kind):
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(
-            n, marks=() if n in ("mamba2", "gla") else pytest.mark.slow
-        )
+        pytest.param(n, marks=() if n == "mamba2" else pytest.mark.slow)
         for n in ("mamba2", "mlstm", "gla", "kda")
     ],
 )
@@ -106,7 +104,15 @@ def test_a_closed_gate_forgets_all(name):
       np.testing.assert_array_equal(leaf[:, :40], 0)
 
 
-@pytest.mark.parametrize("name", ("mamba2", "mlstm", "gla", "deltanet"))
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(
+            n, marks=() if n in ("gla", "deltanet") else pytest.mark.slow
+        )
+        for n in ("mamba2", "mlstm", "gla", "deltanet")
+    ],
+)
 def test_what_overflows_later_leaves_earlier_outputs_alone(name):
   (q, k, v), gates, _ = cases.make(name, CASE)
   q, k = 1e20 * q, np.array(k)
@@ -120,11 +126,16 @@ def test_what_overflows_later_leaves_earlier_outputs_alone(name):
 @pytest.mark.parametrize(
     "name",
     [
-        *("linear", "gla", "mlstm", "rwkv7", "loglinear"),
-        *(
-            pytest.param(name, marks=pytest.mark.slow)
-            for name in ("mamba2", "rwkv6", "deltaproduct", "kda")
-        ),
+        pytest.param(
+            n,
+            marks=()
+            if n in ("gla", "mlstm", "loglinear")
+            else pytest.mark.slow,
+        )
+        for n in (
+            *("linear", "gla", "mlstm", "rwkv7", "loglinear"),
+            *("mamba2", "rwkv6", "deltaproduct", "kda"),
+        )
     ],
 )
 def test_a_state_that_has_overflowed_is_not_read_by_another_document(
@@ -151,7 +162,7 @@ def test_a_state_that_has_overflowed_is_not_read_by_another_document(
     out, new = form(*given, **gates, segment_ids=ids, state=state, chunk=chunk)
     return jnp.sum(jnp.sin(out[:, held:])), (out, new)
 
-  run = jax.grad(run, (0, 1), has_aux=True)
+  run = jax.jit(jax.grad(run, (0, 1), has_aux=True))
   grads, (out, new) = run(given, gates)
   np.testing.assert_allclose(out[:, held:], alone.out, 1e-4, 1e-5)
   np.testing.assert_allclose(new.S, alone.state.S, 1e-4, 1e-5)
@@ -260,7 +271,9 @@ def test_the_inverse_is_the_inverse_where_all_rows_are_equal(size):
   np.testing.assert_array_equal(got, expected)
 
 
-@pytest.mark.parametrize("size", (1, 5, 32))
+@pytest.mark.parametrize(
+    "size", (pytest.param(1, marks=pytest.mark.slow), 5, 32)
+)
 def test_an_inverse_is_the_inverse_and_so_are_its_derivatives(size):
   generator = np.random.default_rng(3)
   with jax.enable_x64(True):

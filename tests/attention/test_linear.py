@@ -49,7 +49,13 @@ def _apply(form, case, inputs, **extra):
 @EVERY
 @pytest.mark.parametrize(
     ("name", "normalize"),
-    MAPS,
+    [
+        pytest.param(
+            *pair,
+            marks=() if pair[1] or pair[0] == "identity" else pytest.mark.slow,
+        )
+        for pair in MAPS
+    ],
     ids=[f"{name}-{'normalised' if n else 'unnormalised'}" for name, n in MAPS],
 )
 def test_every_feature_map_equals_the_oracle(form, causal, name, normalize):
@@ -105,8 +111,20 @@ def test_scale_multiplies_the_unnormalised_output(form, causal):
 
 @pytest.mark.parametrize(
     ("form", "causal", "name"),
-    [(*call, "relu") for call in CALLS]
-    + [(form, True, "elu_plus_one") for form in FORMS],
+    [
+        pytest.param(
+            form,
+            causal,
+            name,
+            marks=()
+            if form == "chunkwise" or (causal and name == "relu")
+            else pytest.mark.slow,
+        )
+        for form, causal, name in (
+            *((*call, "relu") for call in CALLS),
+            *((form, True, "elu_plus_one") for form in FORMS),
+        )
+    ],
 )
 def test_a_zero_normaliser_gives_exactly_zero_and_no_gradient(
     form, causal, name
@@ -139,7 +157,9 @@ def test_a_zero_normaliser_gives_exactly_zero_and_no_gradient(
 
 
 @EVERY
-@pytest.mark.parametrize("normalize", (True, False))
+@pytest.mark.parametrize(
+    "normalize", (True, pytest.param(False, marks=pytest.mark.slow))
+)
 def test_a_given_state_goes_on_from_its_sums(form, causal, normalize):
   case = _case(causal)
   generator = np.random.default_rng(5)

@@ -160,6 +160,7 @@ def _compilations(function):
   return count
 
 
+@pytest.mark.leading("eager, packed")
 @pytest.mark.cases(
     cases.Case("eager", length=11, batch=3, dtype="float32"),
     cases.Case(
@@ -189,7 +190,9 @@ def test_a_second_eager_call_compiles_nothing(mechanism, form, case):
   assert _compilations(lambda: function(*other, **named, **chosen)) == 0
 
 
-@pytest.mark.parametrize("dtype", ("float32", "bfloat16"))
+@pytest.mark.parametrize(
+    "dtype", (pytest.param("float32", marks=pytest.mark.slow), "bfloat16")
+)
 @pytest.mark.parametrize("name", ("softmax", "window"))
 def test_a_step_copies_none_of_its_cache(name, dtype):
   mechanism = catalogue.get(name)

@@ -7,6 +7,8 @@ import pytest
 from lalm.attention import catalogue
 from lalm.attention import reference
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 _NAMES = ("performer", "based", "dpfp", "hedgehog", "cosine")
 
 

@@ -44,6 +44,7 @@ def _equal_states(got, expected, bound):
       assert_close(a, b, bound, f"leaf {number} of the state")
 
 
+@pytest.mark.leading("two halves, packed, grouped heads")
 @pytest.mark.cases(*HALVES)
 def test_two_halves_leave_the_state_of_the_whole(mechanism, form, case):
   _, _, halves = subject.values(mechanism, form, case)
@@ -55,6 +56,7 @@ def test_two_halves_leave_the_state_of_the_whole(mechanism, form, case):
   _equal_states(halves, whole, forward(case.dtype, case.length))
 
 
+@pytest.mark.leading("packed prefill")
 @pytest.mark.forms("step")
 @pytest.mark.cases(
     cases.Case("prefill", split=30),
@@ -135,7 +137,13 @@ ANEW = (1, 1, 2, 3, 3, 3, 3)  # a call that numbers its documents anew
 
 
 @pytest.mark.parametrize(
-    "ids", (ANEW, (-1, -1, -1, 3, 3, 3, 4), (2, 3, 3, 3, 3, 3, 3)), ids=str
+    "ids",
+    (
+        ANEW,
+        (-1, -1, -1, 3, 3, 3, 4),
+        pytest.param((2, 3, 3, 3, 3, 3, 3), marks=pytest.mark.slow),
+    ),
+    ids=str,
 )
 @pytest.mark.cases(RETURN)
 def test_a_document_with_the_id_of_the_state_begins_anew(

@@ -24,6 +24,7 @@ CASES = (
 )
 
 
+@pytest.mark.leading("two halves, packed, grouped heads")
 @pytest.mark.cases(*CASES)
 def test_vmap_is_a_loop_over_its_axis(mechanism, form, case):
   bound = forward(case.dtype, case.length)

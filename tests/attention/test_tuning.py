@@ -20,6 +20,8 @@ _CHUNKED = sorted(
     and form in ("chunkwise", "blockwise")
     and catalogue.get(name).causal
 )
+# Pairs of blocks, sums, a decay, a delta rule, several writes.
+_QUICK = ("softmax", "linear", "mamba2", "gated_deltanet", "deltaproduct")
 
 
 @pytest.fixture
@@ -117,7 +119,15 @@ def test_a_default_device_decides_what_programs_are_made_for():
     tuning.lowered_for("gpu")
 
 
-@pytest.mark.parametrize(("name", "form"), _CHUNKED)
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        pytest.param(
+            name, form, marks=() if name in _QUICK else pytest.mark.slow
+        )
+        for name, form in _CHUNKED
+    ],
+)
 @pytest.mark.parametrize("pass_", points.PASSES)
 def test_closed_forms_are_of_the_chunks_of_their_platform(
     table, name, form, pass_

@@ -8,7 +8,7 @@ import pytest
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _SMALL = [
-    "--config.lengths=6", "--config.layers=1", "--config.heads=1",
+    "--config.lengths=3", "--config.layers=1", "--config.heads=1",
     "--config.width=8", "--config.value_width=8", "--config.replicates=1",
     "--config.point_budget=0.01",
 ]  # fmt: skip
@@ -29,8 +29,8 @@ def test_a_small_run_ends_in_a_table(tmp_path):
   assert done.returncode == 0, done.stderr
   (table,) = tmp_path.glob("*/table.md")
   text = table.read_text()
-  assert "| 6 | 1 | softmax, no cache (integral) |" in text
-  assert "| 6 | 1 | linear, its state |" in text and text in done.stdout
+  assert "| 3 | 1 | softmax, no cache (integral) |" in text
+  assert "| 3 | 1 | linear, its state |" in text and text in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -69,8 +69,15 @@ def _workers(group):
   return found
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("moment", ["measuring", "writing"])
+@pytest.mark.parametrize(
+    ("moment", "number"),
+    [
+        ("measuring", signal.SIGINT),
+        pytest.param("measuring", signal.SIGTERM, marks=pytest.mark.slow),
+        pytest.param("writing", signal.SIGINT, marks=pytest.mark.slow),
+        ("writing", signal.SIGTERM),
+    ],
+)
 def test_a_signal_ends_the_sweep_and_the_same_command_goes_on(
     start, folder, tmp_path, number, moment
 ):

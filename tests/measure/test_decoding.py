@@ -13,6 +13,8 @@ from lalm.measure import error
 from lalm.measure import memory
 from lalm.measure import timing
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 _POINT = {
     "mechanism": "softmax", "form": "decode", "pass": "step", "length": 37,
     "batch": 2, "heads": 2, "width": 16, "value_width": 8, "tokens": 5,
@@ -46,7 +48,7 @@ def test_what_has_a_state_and_a_step_decodes():
     "mechanism",
     [
         pytest.param(kind, marks=pytest.mark.slow)
-        if kind in ("rwkv6", "deltaproduct")
+        if kind in ("loglinear", "rwkv6", "deltaproduct")
         else kind
         for kind in _KINDS
     ],
@@ -71,7 +73,9 @@ def test_the_last_tokens_pass_the_gate(mechanism, pass_):
     assert counted["closed_form"] is None
 
 
-@pytest.mark.parametrize("tokens", (1, 37, 100))
+@pytest.mark.parametrize(
+    "tokens", (1, 100, pytest.param(37, marks=pytest.mark.slow))
+)
 def test_a_context_may_be_all_steps_or_one(tokens):
   point = {**_POINT, "tokens": tokens, "mechanism": "loglinear"}
   record = decoding.Target().measure(point, 0, _SETTINGS)
@@ -118,7 +122,9 @@ def test_what_is_recorded_is_of_one_token(monkeypatch):
   assert prefill["memory"]["peak_bytes"] == 1000
 
 
-@pytest.mark.parametrize("mechanism", ["softmax", "linear"])
+@pytest.mark.parametrize(
+    "mechanism", [pytest.param("softmax", marks=pytest.mark.slow), "linear"]
+)
 def test_where_peaks_are_read_apart_no_prefill_comes_before(
     mechanism, monkeypatch
 ):
@@ -142,7 +148,15 @@ def test_a_plan_knows_that_a_call_is_of_several_tokens():
   assert plan(tokens=7)["seconds"] == one["seconds"]
 
 
-@pytest.mark.parametrize("mechanism", _KINDS)
+@pytest.mark.parametrize(
+    "mechanism",
+    [
+        pytest.param(kind, marks=pytest.mark.slow)
+        if kind in ("rwkv6", "deltaproduct")
+        else kind
+        for kind in _KINDS
+    ],
+)
 def test_steps_stay_at_their_place_however_often_they_run(mechanism):
   point = {**_POINT, "mechanism": mechanism}
   target = decoding.Target()

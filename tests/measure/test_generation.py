@@ -12,11 +12,15 @@ from lalm.measure import decoder
 from lalm.measure import generation
 from lalm.measure import timing
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 _POINT = {
     "mechanism": "softmax", "form": "state", "pass": "forward", "length": 30,
     "batch": 2, "heads": 2, "width": 8, "value_width": 8, "layers": 2,
     "dtype": "float32", "causal": True, "chunk": None, "corpus": "", "seed": 0,
 }  # fmt: skip
+# A cache, a ring, sums with a normaliser and with a decay.
+_QUICK = ("softmax", "window", "linear", "hgrn2")
 _SETTINGS = {"point_budget": 0.02, "cache": None, "seed": 0, "gate": True}
 
 
@@ -70,7 +74,13 @@ def test_a_model_without_a_state_is_its_equations():
     np.testing.assert_allclose(found[0], expected, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", generation.names())
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in _QUICK else pytest.mark.slow)
+        for name in generation.names()
+    ],
+)
 def test_tokens_with_a_state_are_those_without(name):
   point = {**_POINT, "mechanism": name}
   weights = decoder.model(point)
@@ -92,7 +102,7 @@ def test_tokens_with_a_state_are_those_without(name):
     ],
 )
 def test_each_way_is_recorded(form):
-  point = {**_POINT, "form": form, "length": 14}
+  point = {**_POINT, "form": form, "length": 5, "layers": 1}
   record = generation.Target().measure(point, 0, _SETTINGS)
   assert (record["status"], record["reason"]) == ("ok", "")
   assert json.loads(json.dumps(record, allow_nan=False)) == record
@@ -100,7 +110,7 @@ def test_each_way_is_recorded(form):
   planned = generation.Target().plan(point, _SETTINGS)
   assert planned["key"] == record["key"]
   if form != "state":
-    assert list(record["prefixes"]) == list(map(str, range(1, 15)))
+    assert list(record["prefixes"]) == list(map(str, range(1, 6)))
   else:
     assert "prefixes" not in record
 
@@ -167,7 +177,7 @@ def test_the_seconds_of_a_sequence_are_the_sum_over_its_prefixes(
       "measure",
       lambda call, budget: timing.Timing([float(lengths[-1])] * 3, 3),
   )
-  point = {**_POINT, "form": form, "length": length}
+  point = {**_POINT, "form": form, "length": length, "layers": 1}
   found = generation._prefixes(point, decoder.model(point), 1.0)
   total = length * (length + 1) / 2
   assert found["seconds"] == [pytest.approx(total, rel=0.02)]

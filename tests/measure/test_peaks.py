@@ -89,11 +89,18 @@ def test_a_mark_that_rises_tells_what_a_call_took(monkeypatch, size, found):
 @pytest.mark.parametrize(
     ("module", "fields"),
     [
-        ("kernel", {"mechanism": "gla", "form": "chunkwise"}),
+        pytest.param(
+            *("kernel", {"mechanism": "gla", "form": "chunkwise"}),
+            marks=pytest.mark.slow,
+        ),
         ("kernel", {"mechanism": "lsh", "form": "chunkwise"}),
         ("steps", {"mechanism": "mamba2", "form": "steps"}),
         ("decoding", {"mechanism": "kda", "form": "decode", "pass": "step"}),
-        ("decoding", {"mechanism": "gla", "form": "decode", "pass": "prefill"}),
+        pytest.param(
+            "decoding",
+            {"mechanism": "gla", "form": "decode", "pass": "prefill"},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_nothing_is_drawn_for_a_peak(module, fields, monkeypatch):

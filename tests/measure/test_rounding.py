@@ -18,6 +18,8 @@ from lalm.measure import rounding
 from lalm.measure import samples
 from lalm.measure import tolerances
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 _POINT = {
     "mechanism": "mamba2", "form": "chunkwise", "pass": "forward",
     "length": 40, "batch": 1, "heads": 2, "width": 8, "value_width": 8,
@@ -37,11 +39,11 @@ def _measured(**fields):
     ("mechanism", "form"),
     [
         ("mamba2", "step"),
-        ("loglinear", "step"),
+        pytest.param("loglinear", "step", marks=pytest.mark.slow),
         ("window", "step"),
         ("softmax", "step"),
         ("lsh", "chunkwise"),
-        ("performer", "recurrent"),
+        pytest.param("performer", "recurrent", marks=pytest.mark.slow),
     ],
 )
 def test_forms_are_within_their_tolerance(mechanism, form):

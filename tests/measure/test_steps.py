@@ -40,7 +40,10 @@ def _known_ceilings(monkeypatch):
 @pytest.mark.parametrize(
     ("mechanism", "dtype", "state"),
     [
-        ("rwkv6", "float32", 4 * 2 * 2 * 16 * 8 + 8),
+        pytest.param(
+            *("rwkv6", "float32", 4 * 2 * 2 * 16 * 8 + 8),
+            marks=pytest.mark.slow,
+        ),
         pytest.param(
             *("deltaproduct", "bfloat16", 4 * 2 * 2 * 16 * 8 + 8),
             marks=pytest.mark.slow,

@@ -9,6 +9,8 @@ from lalm.models import generate
 from lalm.models import transformer
 from tests.models import conftest as small
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 _LOGITS = jnp.log(jnp.asarray([0.1, 0.4, 0.2, 0.3]))
 
 
@@ -56,8 +58,11 @@ def test_the_likeliest_tokens_are_those_of_the_whole(tokens):
   )
   assert found.shape == (2, 9)
   so_far = jnp.zeros_like(tokens).at[:, :4].set(prompt)
+  forward = jax.jit(
+      lambda tokens: transformer.forward(parameters, model, tokens).logits
+  )
   for t in range(4, 13):  # what comes after t changes nothing before it
-    logits = transformer.forward(parameters, model, so_far).logits
+    logits = forward(so_far)
     likeliest = logits[:, t - 1].argmax(-1)
     np.testing.assert_array_equal(found[:, t - 4], likeliest)
     so_far = so_far.at[:, t].set(likeliest, mode="drop")

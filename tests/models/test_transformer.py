@@ -12,6 +12,8 @@ from lalm.models import sizes as sizes_lib
 from lalm.models import transformer
 from tests.models import conftest as small
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 # A cache, a ring, sums, features that are learned, a decay, several writes.
 _QUICK = (
     "softmax",
@@ -91,9 +93,7 @@ def test_a_prompt_and_what_follows_are_the_whole(tokens):
 @pytest.mark.parametrize(
     "name",
     [
-        name
-        if name in ("linear", "lsh")
-        else pytest.param(name, marks=pytest.mark.slow)
+        name if name == "linear" else pytest.param(name, marks=pytest.mark.slow)
         for name in catalogue.names()
         if catalogue.get(name).causal
     ],

@@ -15,6 +15,8 @@ from tests.attention import subject
 from tests.attention.bounds import forward
 from tests.oracles.compare import assert_close
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 
 @functools.cache
 def _mesh(devices=4):
@@ -43,7 +45,7 @@ def _compare(spread, alone, bound, *arrays, **named):
 @pytest.mark.parametrize(
     ("name", "devices"),
     [
-        ("loglinear", 3),
+        pytest.param("loglinear", 3, marks=pytest.mark.slow),
         ("mamba2", 4),
         pytest.param("mlstm", 3, marks=pytest.mark.slow),
     ],
@@ -191,7 +193,14 @@ def test_axes_of_two_kinds_are_in_one_mesh():
     _compare(spread, alone, bound, *arrays, **gates)
 
 
-@pytest.mark.parametrize("name", ["mamba2", "gated_deltanet", "window"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mamba2",
+        pytest.param("gated_deltanet", marks=pytest.mark.slow),
+        "window",
+    ],
+)
 def test_gradients_may_be_batched(name):
   case = cases.Case("batched", length=8, dtype="float32")
   arrays, gates, _ = cases.make(name, case)
@@ -206,7 +215,9 @@ def test_gradients_may_be_batched(name):
   assert_close(*map(gradients, _forms(name)), bound, "gradient")
 
 
-@pytest.mark.parametrize("name", ["mamba2", "loglinear"])
+@pytest.mark.parametrize(
+    "name", ["mamba2", pytest.param("loglinear", marks=pytest.mark.slow)]
+)
 def test_a_sequence_is_split_within_a_split_batch(name):
   case = cases.Case("within", length=16, dtype="float32")
   arrays, gates, _ = cases.make(name, case)

@@ -19,6 +19,8 @@ from tests.attention.bounds import backward
 from tests.attention.bounds import forward
 from tests.oracles.compare import assert_close
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 DEVICES = 8
 CASES = (
     cases.Case("causal", length=40),
@@ -61,7 +63,11 @@ QUICK = (
 _VALUES = ("window", "loglinear", "mlstm", "gla")
 
 
-def _marks(name, form="", case=CASES[1], names=QUICK):
+# Of whom it is seen that devices hold their own tokens: one of each split.
+_ALONE = ("softmax", "window", "linear", "mamba2")
+
+
+def _marks(name, form="", case=CASES[1], names=_ALONE):
   quick = name in names and form in ("", *catalogue.get(name).featured[-1:])
   quick &= case.packed or (not case.causal and name == "linear")
   return () if quick else pytest.mark.slow
@@ -147,9 +153,7 @@ def test_values_and_states_are_those_of_one_device(name, form, case):
       assert_close(got, want, bound, "state")
 
 
-@pytest.mark.parametrize(
-    "name, form, case", _rows(set(QUICK) - set(_VALUES) | {"loglinear"})
-)
+@pytest.mark.parametrize("name, form, case", _rows(set(QUICK) - set(_VALUES)))
 def test_gradients_are_those_of_one_device(name, form, case):
   with subject.precision(case):
     spread, alone, arrays, named = _both(name, form, case)
@@ -216,7 +220,13 @@ def test_a_state_beside_a_large_input_gate_survives_small_decays():
     assert_close(state.S, expected.state.S, 1e-12)
 
 
-@pytest.mark.parametrize("name", ["mamba2", "gla", "kda", "rwkv7"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("mamba2", "rwkv7")),
+        *("gla", "kda"),
+    ],
+)
 def test_decays_that_leave_nothing_make_no_nan(name):
   case = cases.Case("extreme", length=40, dtype="float32")
   arrays, gates, _ = cases.make(name, case)
@@ -232,7 +242,9 @@ def test_decays_that_leave_nothing_make_no_nan(name):
 @pytest.mark.parametrize(
     "size", [*(pytest.param(n, marks=pytest.mark.slow) for n in (1, 3, 64)), 12]
 )
-@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(
+    "packed", [pytest.param(False, marks=pytest.mark.slow), True]
+)
 def test_a_window_reaches_as_many_devices_as_it_needs(size, packed):
   case = cases.Case("window", length=40, packed=packed, dtype="float32")
   arrays, _, ids = cases.make("window", case)
@@ -316,7 +328,9 @@ def test_blocks_that_see_ahead_may_be_within_devices():
   assert_close(out, expected, forward("float32", 80))
 
 
-@pytest.mark.parametrize("name", ["mamba2", "loglinear"])
+@pytest.mark.parametrize(
+    "name", ["mamba2", pytest.param("loglinear", marks=pytest.mark.slow)]
+)
 def test_every_device_has_the_decays_that_all_tokens_share(name):
   case = cases.Case("decays", length=40, dtype="float32")
   arrays, gates, _ = cases.make(name, case)

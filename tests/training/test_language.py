@@ -81,7 +81,9 @@ def test_what_is_held_out_is_not_trained_on(point, tmp_path):
   assert sum(x in texts["held_out"] for x in trained) < 16
 
 
-@pytest.mark.parametrize("batch", (5, 48, 1000))
+@pytest.mark.parametrize(
+    "batch", (5, *(pytest.param(n, marks=pytest.mark.slow) for n in (48, 1000)))
+)
 def test_the_judgement_does_not_depend_on_the_batch(point, tmp_path, batch):
   parameters = _parameters(point)
   one = _TASK.data(point, 0, tmp_path).judge(parameters)

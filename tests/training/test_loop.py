@@ -67,7 +67,7 @@ def test_it_learns_and_says_so(undisturbed):
 _SLOW = functools.partial(pytest.param, marks=pytest.mark.slow)
 
 
-@pytest.mark.parametrize("stops", (_SLOW((1,)), (2, 1), _SLOW((4,))))
+@pytest.mark.parametrize("stops", (_SLOW((1,)), _SLOW((2, 1)), (4,)))
 def test_a_killed_run_goes_on_to_the_same_bits(undisturbed, tmp_path, stops):
   for count in stops:
     with pytest.raises(_Killed):
@@ -93,7 +93,7 @@ def test_what_came_after_a_checkpoint_is_done_again(undisturbed, tmp_path):
   assert _timeless(kept) == _timeless(found.metrics)
 
 
-@pytest.mark.parametrize("kept", (None, 0, 8))
+@pytest.mark.parametrize("kept", (None, _SLOW(0), _SLOW(8)))
 def test_a_judgement_whose_line_is_damaged_is_made_again(
     undisturbed, tmp_path, kept
 ):
