@@ -29,8 +29,15 @@ def _room_for_programs() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def quickly_compiled() -> Iterator[None]:
-  """Compiles what a module runs for quick compilation, not for speed."""
+def quickly_compiled(request: pytest.FixtureRequest) -> Iterator[None]:
+  """In the quick suite, compiles in little time what then takes more of it.
+
+  Slow proofs, among which are the same functions' other cases, are of programs
+  as users have them.
+  """
+  if "not slow" not in request.config.option.markexpr:
+    yield
+    return
   jax.config.update("jax_disable_most_optimizations", True)
   yield
   jax.config.update("jax_disable_most_optimizations", False)

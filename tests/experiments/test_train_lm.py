@@ -66,7 +66,7 @@ def test_wordnet_is_a_corpus_and_noise_is_not(tmp_path, capsys, name, status):
   assert _run(tmp_path, *flags) == status
   said = capsys.readouterr()
   if status:
-    assert "--config.corpus: expected wordnet, or a path" in said.err
+    assert "--config.corpus: expected news, wordnet, or a path" in said.err
   else:
     assert "1 points" in said.out
 
