@@ -10,6 +10,7 @@ from lalm.report import medians
 
 EXPERIMENT = "attention_spectrum"
 MAPS = "maps"
+_STREAMS = ("whole", "no networks", "no skips", "attention alone")
 LINEAR = 0.1  # error below which a head counts as linear
 Record = Mapping[str, Any]
 _NOTES = (
@@ -51,9 +52,10 @@ def of_maps(setting: anatomy.Setting, length: int, name: str) -> Any:
 def residuals(setting: anatomy.Setting, length: int) -> dict[str, list[float]]:
   """How far tokens are from equal, before the first layer and after each."""
   found = setting.of(mechanism=MAPS, length=length)
+  names = sorted(found[0]["residual"], key=_STREAMS.index)
   return {
       name: anatomy.middle([r["residual"][name] for r in found])
-      for name in found[0]["residual"]
+      for name in names
   }
 
 
@@ -66,7 +68,11 @@ def stand_ins(
     for budget, errors in record.get("errors", {}).items():
       name = record["point"]["mechanism"]
       found.setdefault((name, budget), []).append(errors)
-  return {name: anatomy.middle(each) for name, each in found.items()}
+  size = lambda budget: int(budget) if budget.isdecimal() else 0
+  return {
+      (name, budget): anatomy.middle(found[name, budget])
+      for name, budget in sorted(found, key=lambda x: (x[0], size(x[1])))
+  }
 
 
 def tables(records: Iterable[Record], environment: Mapping[str, Any]) -> str:

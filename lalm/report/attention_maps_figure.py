@@ -33,8 +33,8 @@ def draw(setting: anatomy.Setting, where: str) -> mpl_figure.Figure:
       ("rank of the maps", "tokens that become equal", "stand-ins for softmax"),
       f"{setting.heading}; {where}; n={length}. Captured: share of the singular"
       " values' sum in the first k of n. Residual: |X - 1 x^T| / |X| of the"
-      " stream after a layer. Stand-ins: the least error of all, by layer;"
-      " a dot is a head.",
+      " stream after a layer. Stand-ins: with their largest budget, means over"
+      " heads; a dot is a head.",
       legend=False,
   )
   each = made.axes
@@ -85,7 +85,7 @@ def _stand_ins(
   found = attention_maps.stand_ins(setting, length)
   names = list(dict.fromkeys(name for name, _ in found))
   for i, name in enumerate(names):
-    budget = [b for n, b in found if n == name][-1]
+    budget = [b for n, b in found if n == name][-1]  # the largest
     errors = found[name, budget]
     label = name if budget == "fixed" else f"{name}, {budget}"
     middles = [statistics.fmean(layer) for layer in errors]

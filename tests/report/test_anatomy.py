@@ -67,12 +67,19 @@ def test_what_failed_is_told_and_of_replicates_the_median_counts():
   records.append(
       _record("attention_spectrum", "linformer", status="refused", reason="no")
   )
+  errors = {str(budget): [[1 / budget]] for budget in (16, 256, 64)}
+  records.append(_record("attention_spectrum", "performer", errors=errors))
   records.append(
       _record("attention_spectrum", "based", errors={"fixed": [[0.05, 0.5]]})
   )
   text = attention_maps.tables(records, {})
   assert "| 0 | 2 | 2 | 2 | 2 |" in text
   assert "- linformer at n=32: refused: no" in text
+  (setting,) = anatomy.settings(records, "attention_spectrum")
+  budgets = [
+      b for n, b in attention_maps.stand_ins(setting, 32) if b != "fixed"
+  ]
+  assert budgets == ["16", "64", "256"]
   assert "| based | fixed | 0.275 | 1 of 2 |" in text
 
 
