@@ -7,7 +7,7 @@ def get_config() -> config_dict.ConfigDict:
   """The fields of a sweep; `--help` of the experiment explains each."""
   config = config_dict.ConfigDict()
   config.weights = "own"  # or minilm, or a path
-  config.mechanisms = ("q", "k", "v", "o", "mlp_in", "mlp_gate", "mlp_out")
+  config.mechanisms = ("all",)
   config.forms = ()
 
   config.replicates = 1

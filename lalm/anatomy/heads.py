@@ -8,6 +8,7 @@ import numpy as np
 
 from lalm.linear_operators.products import matmul
 from lalm.models.weights import Weights
+from lalm.spectral import checks
 from lalm.spectral import circuits
 from lalm.spectral import quadratic_forms
 from lalm.spectral import rank
@@ -31,8 +32,9 @@ def report(weights: Weights) -> dict[str, Any]:
   if not layers:
     raise ValueError("weights: expected layers with q, k, v and o, got none")
   stack = lambda role: jnp.stack([weights.of(role, i) for i in layers])
-  qk = circuits.qk(stack("q"), stack("k"), weights.heads)
-  ov = circuits.ov(stack("o"), stack("v"), weights.heads)
+  # Nothing that is told of a head depends on its scale.
+  qk = circuits.scaled(circuits.qk(stack("q"), stack("k"), weights.heads))
+  ov = circuits.scaled(circuits.ov(stack("o"), stack("v"), weights.heads))
   signs = circuits.form_values(qk)
   tokens = _vocabulary(weights.of("embedding"), ov)
   return {
@@ -57,6 +59,7 @@ def _vocabulary(embedding: np.ndarray, ov: circuits.Factored) -> jax.Array:
   gone. Its mean says nothing of a token, and is taken out.
   """
   centred = jnp.asarray(embedding - embedding.mean(axis=0))
+  centred, _ = checks.scaled(centred)
   gram = matmul(centred.T, centred)
   left = matmul(gram, ov.left)
   return circuits.copying(circuits.Factored(left, ov.right))

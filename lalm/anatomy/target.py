@@ -17,6 +17,7 @@ from lalm.measure import keys
 from lalm.models import bert
 from lalm.models import captured
 from lalm.models import published
+from lalm.models import tensors
 from lalm.models import weights
 from lalm.spectral import checks
 
@@ -93,7 +94,7 @@ class Target:
     self._analysis = analysis
     self._also = also
     self._code = (
-        sys.modules[__name__], bert, captured, weights, checks, *code
+        sys.modules[__name__], bert, captured, tensors, weights, checks, *code
     )  # fmt: skip
 
   def surroundings(self) -> dict[str, Any]:
@@ -109,6 +110,7 @@ class Target:
     """Key, and predicted bytes and seconds."""
     del settings  # what a point is does not depend on how it is measured
     path = published.find(point["weights"])
+    tensors.notes(path)  # refuses what is no such file
     return {
         "key": self._key(point, published.digest(path)),
         "bytes": _COPIES * path.stat().st_size,

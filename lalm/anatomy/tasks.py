@@ -128,6 +128,9 @@ def _largest(path: pathlib.Path, seed: int) -> Ways:
           lambda: singular.randomised(array, key, count, powers=4), error
       ),
       "jax, all": Way(lambda: turned(full(array)), error),
+      "numpy, all": Way(
+          lambda: turned(np.linalg.svd(table, full_matrices=False)), error
+      ),
   }
   return ways | rivals.sklearn_svd(table, count, seed, error)
 

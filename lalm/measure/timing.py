@@ -66,6 +66,11 @@ def measure(
   return Timing(seconds, size * len(seconds))
 
 
+def once(call: Callable[[], Any]) -> float:
+  """Returns the seconds of one call, which has run before."""
+  return _batch(call, 1, time.perf_counter)
+
+
 def _batch(
     call: Callable[[], Any], size: int, clock: Callable[[], float]
 ) -> float:

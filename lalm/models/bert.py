@@ -12,6 +12,7 @@ import functools
 import json
 import os
 import pathlib
+import re
 from typing import Any, NamedTuple
 
 import jax
@@ -23,6 +24,8 @@ from lalm.attention import contract
 from lalm.models import captured
 from lalm.models import weights
 
+# What is told of an encoder beside, if it is, has no other value here.
+_OWN = {"hidden_act": "gelu", "position_embedding_type": "absolute"}
 _HEADS, _EPSILON = "num_attention_heads", "layer_norm_eps"
 _PLACES = (
     ("attention.self.query", "q"),
@@ -67,17 +70,24 @@ def load(path: str | os.PathLike[str]) -> Encoder:
   try:
     told = json.loads(beside.read_text("utf-8"))
     heads, epsilon = int(told[_HEADS]), float(told[_EPSILON])
-  except (OSError, ValueError, KeyError, TypeError) as error:
+  except (
+      OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError
+  ) as error:  # fmt: skip
     raise ValueError(
         f"{beside}: expected {_HEADS} and {_EPSILON}, got"
         f" {type(error).__name__}: {error}"
     ) from error
+  for name, own in _OWN.items():
+    if told.get(name, own) != own:
+      raise ValueError(f"{beside}: expected {name} {own}, got {told[name]!r}")
   try:
     parameters = _parameters(arrays)
-  except (KeyError, ValueError) as error:
+  except (KeyError, IndexError) as error:
     raise ValueError(
         f"{file}: expected the encoder of BERT, got none of its {error}"
     ) from error
+  except ValueError as error:
+    raise ValueError(f"{file}: {error}") from error
   width = parameters["tokens"].shape[1]
   if heads < 1 or width % heads:
     raise ValueError(
@@ -87,11 +97,17 @@ def load(path: str | os.PathLike[str]) -> Encoder:
 
 
 def _parameters(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-  """Parameters by our names; raises KeyError where one is missing."""
+  """Parameters by our names.
+
+  Raises:
+    KeyError: one is missing.
+    ValueError: one is of another shape, or not finite.
+  """
   first = "embeddings."
   layers = len({n.split(".")[2] for n in arrays if n.startswith("encoder.la")})
   if not layers:
     raise KeyError("encoder.layer.0")
+  _check(arrays)
   stacked = {}
   for theirs, ours in _PLACES:
     for kind in ("weight", "bias"):
@@ -107,6 +123,33 @@ def _parameters(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
       "norm.bias": jnp.asarray(arrays[f"{first}LayerNorm.bias"]),
       "layers": stacked,
   }
+
+
+def _check(arrays: Mapping[str, np.ndarray]) -> None:
+  """Raises ValueError unless arrays have the shapes of one another."""
+  table = arrays["embeddings.word_embeddings.weight"]
+  if table.ndim != 2:
+    raise ValueError(f"expected [vocabulary, D] embeddings, got {table.shape}")
+  width = table.shape[1]
+  wide = len(arrays["encoder.layer.0.intermediate.dense.bias"])
+  for name, x in arrays.items():
+    first, _, kind = name.rpartition(".")
+    if not first.startswith(("embeddings.", "encoder.layer.")):
+      continue
+    if not np.isfinite(x).all():
+      raise ValueError(
+          f"expected finite numbers in {name}, got some that are not"
+      )
+    out = wide if first.endswith("intermediate.dense") else width
+    taken = wide if re.search(r"\d\.output\.dense$", first) else width
+    if first.endswith("_embeddings"):
+      expected: tuple[int, ...] = (len(x), width)
+    elif kind == "bias" or first.endswith("LayerNorm"):
+      expected = (out,)
+    else:
+      expected = (out, taken)
+    if x.shape != expected:
+      raise ValueError(f"expected {name} of {expected}, got {x.shape}")
 
 
 def capture(

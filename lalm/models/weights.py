@@ -6,7 +6,7 @@ however the file lays it out or packs q, k and v together. Nothing is ever
 unpickled, nor is any code imported that a file names.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 import json
 import os
 import pathlib
@@ -141,10 +141,36 @@ _LAYOUTS: dict[str, Layout] = {
     r"network_(\d+)\.gate\.kernel": _turned("mlp_gate"),
     r"network_(\d+)\.down\.kernel": _turned("mlp_out"),
 }
-_KNOWN = [
-    (re.compile(rf"(?:.*\.)?{name}"), layout)
-    for name, layout in _LAYOUTS.items()
-]
+
+
+def _compiled(
+    layouts: Mapping[str, Layout],
+) -> list[tuple[re.Pattern[str], Layout]]:
+  return [
+      (re.compile(rf"(?:.*\.)?{name}"), layout)
+      for name, layout in layouts.items()
+  ]
+
+
+_KNOWN = _compiled(_LAYOUTS)
+# GPT-Neo (Black et al. 2021) and GPT-BigCode, with GPT-2's names.
+_UPRIGHT = _compiled(
+    _layers(
+        r"h\.(\d+)\.",
+        {
+            r"attn\.c_attn\.weight": lambda x: _packed(x.T),
+            r"attn\.c_proj\.weight": _as_it_is("o"),
+            r"attn\.attention\.q_proj\.weight": _as_it_is("q"),
+            r"attn\.attention\.k_proj\.weight": _as_it_is("k"),
+            r"attn\.attention\.v_proj\.weight": _as_it_is("v"),
+            r"attn\.attention\.out_proj\.weight": _as_it_is("o"),
+            r"mlp\.c_fc\.weight": _as_it_is("mlp_in"),
+            r"mlp\.c_proj\.weight": _as_it_is("mlp_out"),
+        },
+    )
+)
+_EMBEDDING = re.compile(r"(?:^|\.)wte\.weight$")
+_FIRST = re.compile(r"(?:^|\.)h\.\d+\.mlp\.c_fc\.weight$")
 
 
 def tensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
@@ -172,7 +198,8 @@ def read(path: str | os.PathLike[str]) -> Weights:
       matrix, or with one that has entries that are not finite.
   """
   arrays, notes = _read(path)
-  found = [m for name, x in arrays.items() for m in _matrices(name, x)]
+  known = _known(arrays)
+  found = [m for name, x in arrays.items() for m in _matrices(name, x, known)]
   if not found:
     raise ValueError(
         f"{os.fspath(path)}: expected matrices, got {len(arrays)} arrays of"
@@ -206,11 +233,32 @@ def _wide(x: np.ndarray) -> np.ndarray:
   return x if x.dtype == np.float64 else x.astype(np.float32)
 
 
-def _matrices(name: str, x: np.ndarray) -> Iterator[Matrix]:
+def _known(
+    arrays: Mapping[str, np.ndarray],
+) -> Sequence[tuple[re.Pattern[str], Layout]]:
+  """The layouts of a file's names.
+
+  GPT-Neo and its kin have the names of GPT-2 and `[out, in]`: that is told by
+  what the first product of a network takes, the width of the embedding.
+  """
+  widths = [x.shape[1] for name, x in arrays.items() if _EMBEDDING.search(name)]
+  first = [x.shape for name, x in arrays.items() if _FIRST.search(name)]
+  if len(widths) == 1 and any(
+      len(shape) == 2 and shape[1] == widths[0] != shape[0] for shape in first
+  ):
+    return [*_UPRIGHT, *_KNOWN]
+  return _KNOWN
+
+
+def _matrices(
+    name: str,
+    x: np.ndarray,
+    known: Sequence[tuple[re.Pattern[str], Layout]],
+) -> Iterator[Matrix]:
   """The matrices of one array: none, one, or those packed in it."""
   if x.ndim != 2 or min(x.shape) < 2:
     return
-  for pattern, layout in _KNOWN:
+  for pattern, layout in known:
     if match := pattern.fullmatch(name):
       layer = int(match[1]) if match.groups() else None
       parts = layout(x)
@@ -227,14 +275,18 @@ def _heads(
   """Heads of queries and of keys, where they are told."""
   try:
     told: Any = json.loads(notes["lalm.sizes"])
-  except (KeyError, ValueError):
+  except (KeyError, ValueError, RecursionError):
     try:
       told = json.loads((path.parent / "config.json").read_text("utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
       told = {}
   if not isinstance(told, dict):
     return None, None
   names = ("heads", "num_attention_heads", "n_head")
-  heads = next((told[n] for n in names if isinstance(told.get(n), int)), None)
+  heads = next((told[n] for n in names if _counts(told.get(n))), None)
   keys = told.get("num_key_value_heads", heads)
-  return heads, keys if isinstance(keys, int) else heads
+  return heads, keys if _counts(keys) else heads
+
+
+def _counts(x: Any) -> bool:
+  return isinstance(x, int) and not isinstance(x, bool) and x > 0

@@ -40,6 +40,8 @@ class Setting(NamedTuple):
   @property
   def heading(self) -> str:
     """Whose records they are."""
+    if not self.digest:  # nothing could be read
+      return self.weights
     return f"{self.model} ({self.weights}, SHA-256 {self.digest[:12]})"
 
 

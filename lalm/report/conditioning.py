@@ -98,7 +98,7 @@ def _markdown(setting: anatomy.Setting, where: str) -> str:
   head = ["matrix", "role", "condition", "of X^T X", "effective rank of X"]
   head += [f"{d} {w}" for d in DTYPES for w in ("foreseen", "measured")]
   cells = [
-      [row.name, row.role, *(anatomy.number(x) for x in row.numbers.values())]
+      [row.name, row.role, *(_cell(n, x) for n, x in row.numbers.items())]
       for row in found
   ]
   lengths = sorted({r["point"]["length"] for r in setting.records})
@@ -114,6 +114,11 @@ def _markdown(setting: anatomy.Setting, where: str) -> str:
           "",
       ]
   )
+
+
+def _cell(name: str, x: float | None) -> str:
+  overflows = x is None and name.startswith("measured")
+  return "overflows" if overflows else anatomy.number(x)
 
 
 def _correlations(found: list[Row]) -> list[str]:

@@ -70,8 +70,14 @@ def table(
     head: Sequence[str], rows: Iterable[Sequence[str]], words: int
 ) -> list[str]:
   """Lines of a Markdown table whose first columns are words, then numbers."""
+  rows = [[_plain(cell) for cell in row] for row in rows]
   rule = ["---"] * words + ["---:"] * (len(head) - words)
   return [f"| {' | '.join(cells)} |" for cells in (head, rule, *rows)]
+
+
+def _plain(cell: str) -> str:
+  """A cell as one cell: names of others may hold anything."""
+  return " ".join(cell.split()).replace("|", "\\|")
 
 
 def trouble(records: Iterable[Record]) -> str:

@@ -16,6 +16,8 @@ from lalm.report import spectra
 from lalm.report import style
 
 _GOOD = (2, 6)  # exponents that WeightWatcher's authors call good
+_COLOURS = dict(zip(roles.OF_LAYERS, style.COLOURS, strict=True))
+_COLOURS |= {"embedding": "#999999", "other": "#8b6d3f"}
 Matrix = Mapping[str, Any]
 
 
@@ -40,12 +42,15 @@ def draw(setting: anatomy.Setting, where: str) -> mpl_figure.Figure:
   )
   curves, exponents, stable = made.axes
   every = spectra.matrices(setting)
-  here = [r for r in roles.OF_LAYERS if any(m["role"] == r for m in every)]
+  here = [r for r in roles.ALL if any(m["role"] == r for m in every)]
   for role in here:
     own = [m for m in every if m["role"] == role]
-    look = {"color": style.COLOURS[roles.OF_LAYERS.index(role)], "label": role}
+    look = {"color": _COLOURS[role], "label": role}
     _spectrum(curves, own, look)
-    marker = {**look, "marker": style.MARKERS[roles.OF_LAYERS.index(role)]}
+    marker = {
+        **look,
+        "marker": style.MARKERS[roles.ALL.index(role) % len(style.MARKERS)],
+    }
     _by_layer(exponents, own, lambda m: m.get("alpha"), marker)
     _by_layer(stable, own, lambda m: m["stable_rank"], marker)
   _finish(curves, exponents, stable)
@@ -78,7 +83,7 @@ def _by_layer(
     value: Callable[[Matrix], float | None],
     look: Mapping[str, Any],
 ) -> None:
-  pairs = [(m["layer"], value(m)) for m in own]
+  pairs = [(m["layer"], value(m)) for m in own if m["layer"] is not None]
   pairs = sorted(pair for pair in pairs if pair[1] is not None)
   if pairs:
     axes.plot(*zip(*pairs), markersize=3, **look)

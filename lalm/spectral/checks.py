@@ -8,7 +8,7 @@ import numpy as np
 
 
 def matrices(name: str, x: Any, *, square: bool = False) -> Any:
-  """Returns `[..., M, N]` as floating point, integers as float64 or float32.
+  """Returns `[..., M, N]` as float64 or float32, whichever holds the entries.
 
   NumPy's arrays stay NumPy's, so that float64 does.
 
@@ -38,9 +38,25 @@ def array(name: str, x: Any, *, least: int) -> Any:
     raise ValueError(f"{name}: expected real entries, got {x.dtype}")
   if not jnp.issubdtype(x.dtype, np.floating):
     x = x.astype(float)
+  if x.dtype.itemsize < 4:  # no decomposition knows 16 bits
+    x = x.astype(np.float32)
   if not isinstance(x, jax.core.Tracer) and not np.isfinite(x).all():
     raise ValueError(f"{name}: expected finite entries, got some that are not")
   return x
+
+
+def scaled(x: Any) -> tuple[Any, Any]:
+  """Returns matrices over their greatest entries, and these, `[..., 1, 1]`.
+
+  Squares then neither overflow nor vanish. Of zeros the greatest is told as 1.
+
+  Args:
+    x: `[..., M, N]`.
+  """
+  xp = jnp if isinstance(x, jax.Array) else np
+  greatest = xp.max(xp.abs(x), axis=(-2, -1), keepdims=True)
+  greatest = xp.where(greatest > 0, greatest, 1)
+  return x / greatest, greatest
 
 
 def count(name: str, value: Any, most: int) -> int:

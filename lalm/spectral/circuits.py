@@ -99,12 +99,9 @@ def eigenvalues(circuit: Factored) -> jax.Array:
 def form_values(circuit: Factored) -> jax.Array:
   """Returns eigenvalues of (M + M^T) / 2 but for zeros, `[..., 2 K]`.
 
-  Raises:
-    ValueError: 2 K is above D.
+  Where 2 K is above D they are all D.
   """
-  width, size = circuit.left.shape[-2:]
-  if 2 * size > width:
-    raise ValueError(f"circuit: expected 2 K <= D, got K = {size}, D = {width}")
+  size = circuit.left.shape[-1]
   both = jnp.linalg.qr(jnp.concatenate(circuit, axis=-1), mode="r")
   a, b = both[..., :size], both[..., size:]
   small = matmul(a, b.mT) / 2
@@ -117,7 +114,7 @@ def copying(circuit: Factored) -> jax.Array:
   1: a head that adds to a direction what is there; -1: one that takes it away.
   It is 0 of a circuit of zeros.
   """
-  found = eigenvalues(circuit)
+  found = eigenvalues(scaled(circuit))
   size = jnp.sum(jnp.abs(found), axis=-1)
   return jnp.sum(found.real, axis=-1) / jnp.where(size > 0, size, 1)
 
@@ -143,12 +140,18 @@ def composition(second: Factored, first: Factored) -> jax.Array:
     second: `[..., D, K]`.
     first: of leading axes that broadcast with those.
   """
+  second, first = scaled(second), scaled(first)
   inner = matmul(second.right.mT, first.left)
   a = jnp.linalg.qr(second.left, mode="r")
   b = jnp.linalg.qr(first.right, mode="r")
   both = _size(matmul(matmul(a, inner), b.mT))
   alone = _frobenius(second) * _frobenius(first)
   return both / jnp.where(alone > 0, alone, 1)
+
+
+def scaled(circuit: Factored) -> Factored:
+  """Returns the circuit over its greatest entries: shares stay as they are."""
+  return Factored(*(checks.scaled(x)[0] for x in circuit))
 
 
 def turned(circuit: Factored) -> Factored:

@@ -55,7 +55,7 @@ def interpolative(matrix: jax.Array, count: int) -> Interpolative:
 
   Args:
     matrix: `[..., M, N]`.
-    count: k, at most the rank.
+    count: k; more than the rank say no more.
 
   Raises:
     ValueError: as of `checks.matrices`, or another count.
@@ -69,6 +69,9 @@ def interpolative(matrix: jax.Array, count: int) -> Interpolative:
 def _interpolative(matrix: jax.Array, count: int) -> Interpolative:
   triangle, order = _pivoted(matrix)
   first = triangle[..., :count, :count]
+  # Where the rank is less, rows of R are 0, and so is what follows from them.
+  nothing = jnp.diagonal(first, axis1=-2, axis2=-1) == 0
+  first = first + nothing[..., None] * jnp.eye(count, dtype=first.dtype)
   rest = jax.scipy.linalg.solve_triangular(first, triangle[..., :count, count:])
   eye = jnp.broadcast_to(jnp.eye(count, dtype=rest.dtype), first.shape)
   ordered = jnp.concatenate([eye, rest], axis=-1)

@@ -25,7 +25,8 @@ class Estimate(NamedTuple):
   """(1) by products.
 
   Attributes:
-    value: kappa_2, a lower bound but for rounding.
+    value: kappa_2, a lower bound but for rounding; infinity, not converged, of
+      a matrix whose inverse has no finite products.
     largest: s_1.
     smallest: s_N.
     residual: of both Ritz pairs, relative to their values.
@@ -85,16 +86,22 @@ def by_products(
     ValueError: a number below 2, or a half of it above N.
   """
   half = checks.count("products", products, 2 * size) // 2
+  if not half:
+    raise ValueError(f"products: expected 2 or more, got {products}")
   start = jax.random.normal(key, (size, 1))
   top = lanczos.largest(gram, start, half)
   bottom = lanczos.largest(inverse, start, half)
   largest = jnp.sqrt(top.values[0])
-  smallest = 1 / jnp.sqrt(bottom.values[0])
+  # Of a singular matrix the inverse has no finite products.
+  inverted = bottom.values[0]
+  there = jnp.isfinite(inverted) & (inverted > 0)
+  smallest = jnp.where(there, 1 / jnp.sqrt(jnp.where(there, inverted, 1)), 0)
+  quotient = largest / jnp.where(there, smallest, 1)
   residual = jnp.stack(
       [pair.residual[0] / pair.values[0] for pair in (top, bottom)]
   )
   return Estimate(
-      largest / smallest,
+      jnp.where(there, quotient, jnp.inf),
       largest,
       smallest,
       residual,

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import jax
 from jax import lax
 import jax.numpy as jnp
+from jax.tree_util import Partial
 
 from lalm.attention import contract
 from lalm.linear_operators.products import matmul
@@ -29,7 +30,8 @@ class Basis(NamedTuple):
   Attributes:
     vectors: Q, `[N, order b]`.
     quotient: T, `[order b, order b]`, symmetric.
-    left: what is left of A times the last block, as R of its QR, `[b, b]`.
+    left: what is left of A times the last block, in terms of the block that
+      would follow, `[b, b]`.
   """
 
   vectors: jax.Array
@@ -72,6 +74,11 @@ def basis(operator: Any, start: jax.Array, order: int) -> Basis:
   if start.ndim != 2:
     raise ValueError(f"start: expected [N, b], got {start.shape}")
   size, width = start.shape
+  if width > size:
+    raise ValueError(f"start: expected [N, b], b <= N, got {start.shape}")
+  if not isinstance(operator, Partial):  # a function of the user's own
+    operator = Partial(operator)
+  start = start.astype(jax.eval_shape(operator, start).dtype)
   order = checks.count("order", order, size // width)
   return _basis(operator, start, order)
 
@@ -97,16 +104,18 @@ def _basis(operator: Any, start: jax.Array, order: int) -> Basis:
     blocks, block = carry
     blocks = blocks.at[number].set(block)
     rest, column = without(operator(block), blocks)
-    following, left = jnp.linalg.qr(rest)
-    # Of what is rounding, QR makes directions that may be among those before.
-    rounding = size * jnp.finfo(start.dtype).eps * jnp.linalg.norm(column)
-    nothing = jnp.abs(jnp.diagonal(left)) <= rounding
+    triangle = jnp.linalg.qr(rest, mode="r")
+    # A column that is rounding, once those before it are taken out, would be
+    # any direction, even one of those before: it is drawn, others stay whole.
+    rounding = size * jnp.finfo(start.dtype).eps * jnp.max(jnp.abs(column))
+    nothing = jnp.abs(jnp.diagonal(triangle)) <= rounding
     drawn = jax.random.normal(
         jax.random.fold_in(jax.random.key(0), number), start.shape, start.dtype
     )
+    following, _ = checks.scaled(rest)
     following = jnp.where(nothing, drawn / size**0.5, following)
     following, _ = jnp.linalg.qr(without(following, blocks)[0])
-    return (blocks, following), (column, left)
+    return (blocks, following), (column, matmul(following.T, rest))
 
   first, _ = jnp.linalg.qr(start)
   blocks = jnp.zeros((order, size, width), start.dtype)
@@ -152,6 +161,7 @@ def _pairs(found: Basis, count: int, order: int, tolerance: float) -> Pairs:
   values, own = values[::-1][:count], own[:, ::-1][:, :count]
   vectors = matmul(found.vectors, own)
   width = found.left.shape[0]
-  left = matmul(found.left, own[-width:])
-  residual = jnp.linalg.norm(left, axis=0)
+  # Squares of what is far from 1 would overflow, or vanish.
+  left = matmul(found.left / jnp.where(scale > 0, scale, 1), own[-width:])
+  residual = scale * jnp.linalg.norm(left, axis=0)
   return Pairs(values, vectors, residual, order, residual <= tolerance * scale)

@@ -62,11 +62,16 @@ def together(function: Callable[[Any], Any], items: Sequence[Any]) -> list[Any]:
     items: one at least.
   """
   with threadpoolctl.threadpool_limits(1, user_api="blas"):
-    cores = min(len(os.sched_getaffinity(0)), len(items))
+    cores = min(_cores(), len(items))
     if cores == 1:
       return [function(x) for x in items]
     with futures.ThreadPoolExecutor(cores) as pool:
       return list(pool.map(function, items))
+
+
+def _cores() -> int:
+  known = hasattr(os, "sched_getaffinity")  # not on a Mac
+  return len(os.sched_getaffinity(0)) if known else os.cpu_count() or 1
 
 
 def _values(matrix: np.ndarray) -> np.ndarray:

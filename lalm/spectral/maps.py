@@ -38,25 +38,27 @@ def captured(values: Any) -> Any:
   """Returns (2) for each k, `[..., T]`.
 
   Args:
-    values: singular values, `[..., T]`, the largest first, not all 0.
+    values: singular values, `[..., T]`, the largest first; 0 of zeros.
   """
   values = checks.array("values", values, least=1)
   xp = jnp if isinstance(values, jax.Array) else np
   sums = xp.cumsum(values, axis=-1)
-  return sums / sums[..., -1:]
+  return sums / xp.where(sums[..., -1:] > 0, sums[..., -1:], 1)
 
 
 def residual(x: jax.Array) -> jax.Array:
   """Returns (3), 0 where all tokens are equal.
 
   Args:
-    x: `[..., T, D]`, a token a row, not all 0.
+    x: `[..., T, D]`, a token a row; 0 of zeros.
 
   Raises:
     ValueError: as of `checks.matrices`.
   """
-  x = jnp.asarray(checks.matrices("x", x))
-  return _size(x - x.mean(axis=-2, keepdims=True)) / _size(x)
+  x, _ = checks.scaled(jnp.asarray(checks.matrices("x", x)))
+  size = _size(x)
+  apart = _size(x - x.mean(axis=-2, keepdims=True))
+  return apart / jnp.where(size > 0, size, 1)
 
 
 def _size(x: jax.Array) -> jax.Array:

@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from lalm.spectral import checks
-from lalm.spectral import lapack
 
 _NODES = 2000  # of the integral, whose integrand is smooth
 # Deviations of Tracy and Widom's law above the edge, 1 of 1,000 (of beta = 1).
@@ -126,22 +125,25 @@ def traps(matrix: Any, seed: int) -> int:
   matrix = checks.matrices("matrix", np.asarray(matrix))
   if matrix.ndim != 2:
     raise ValueError(f"matrix: expected [M, N], got {matrix.shape}")
+  matrix, _ = checks.scaled(matrix)
   variance = float(matrix.var(dtype=np.float64))
   _, high = edges(matrix.shape, variance)  # refuses a variance of 0
-  entries = (matrix - matrix.mean(dtype=np.float64)).ravel()
+  # In float32, which tells well enough what is above a limit.
+  entries = (matrix - matrix.mean(dtype=np.float64)).astype(np.float32).ravel()
   mixed = np.random.default_rng(seed).permutation(entries)
   m, n = max(matrix.shape), min(matrix.shape)
   # Johnstone 2001, Ann. Statist. 29(2), theorem 1.1: how far a greatest one is.
   spread = (m**0.5 + n**0.5) * (m**-0.5 + n**-0.5) ** (1 / 3)
   limit = high * m + _RARE * variance * spread
-  return _above(lapack.gram(mixed.reshape(matrix.shape)), limit)
+  mixed = mixed.reshape(max(matrix.shape), -1)
+  return _above(mixed.T @ mixed, limit)
 
 
 def _above(gram: np.ndarray, limit: float) -> int:
   """How many eigenvalues are above a limit."""
   try:
     # That there are none, Cholesky's factor tells in a tenth of the time.
-    np.linalg.cholesky(limit * np.eye(len(gram)) - gram)
+    np.linalg.cholesky(limit * np.eye(len(gram), dtype=gram.dtype) - gram)
   except np.linalg.LinAlgError:
     return int(np.sum(np.linalg.eigvalsh(gram) > limit))
   return 0

@@ -20,6 +20,9 @@ from lalm.spectral import checks
 
 RULES = ("weightwatcher", "clauset")
 _LEAST = 2  # values, for one candidate
+_EQUAL = (
+    1e-14  # relative: values that differ by less are equal but for rounding
+)
 _ENTRIES = 2**20  # of a block of candidates times values
 
 
@@ -66,7 +69,7 @@ def fit(values: Any, rule: str = "weightwatcher") -> PowerLaw:
 
 def _fit(values: np.ndarray, both: bool) -> PowerLaw:
   x = np.sort(values[values > 0])
-  if x.size < _LEAST or x[0] == x[-1]:
+  if x.size < _LEAST or x[-1] <= x[0] * (1 + _EQUAL * x.size):
     raise ValueError(
         f"values: expected {_LEAST} or more above 0, not all equal, got"
         f" {x.size}"
@@ -75,7 +78,7 @@ def _fit(values: np.ndarray, both: bool) -> PowerLaw:
   count = x.size - np.arange(x.size - 1)
   sums = np.cumsum(logs[::-1])[::-1][:-1] - count * logs[:-1]
   with np.errstate(divide="ignore"):  # equal values to the end have no law
-    alphas = 1 + count / np.maximum(sums, 0)
+    alphas = 1 + count / np.where(sums > _EQUAL * count, sums, 0)
   distances = _distances(logs, alphas, both)
   best = int(np.argmin(distances))
   tail = int(count[best])

@@ -54,12 +54,10 @@ def symmetry(matrix: jax.Array) -> jax.Array:
   Args:
     matrix: as of `split`.
   """
-  symmetric, antisymmetric = split(matrix)
-  a = jnp.linalg.norm(symmetric, axis=(-2, -1))
-  b = jnp.linalg.norm(antisymmetric, axis=(-2, -1))
-  whole = jnp.hypot(a, b)
-  whole = jnp.where(whole > 0, whole, 1)
-  return (a / whole) ** 2 - (b / whole) ** 2
+  matrix = jnp.asarray(checks.matrices("matrix", matrix, square=True))
+  each = split(checks.scaled(matrix)[0])
+  a, b = (jnp.sum(x * x, axis=(-2, -1)) for x in each)
+  return (a - b) / jnp.where(a + b > 0, a + b, 1)
 
 
 def inertia(matrix: jax.Array, tolerance: float | None = None) -> Inertia:
@@ -98,6 +96,8 @@ def semidefinite(
 
 def nearest_semidefinite(matrix: jax.Array) -> jax.Array:
   """Returns the nearest positive semidefinite matrix.
+
+  It is differentiable where the eigenvalues of S differ.
 
   Args:
     matrix: as of `split`.

@@ -94,12 +94,21 @@ def _cka(x: jax.Array, y: jax.Array, debiased: bool) -> jax.Array:
   hsic = _unbiased if debiased else _biased
   # Centred, the sums that are taken from each other are small.
   x, y = (z - z.mean(axis=-2, keepdims=True) for z in (x, y))
-  x, y = (z / jnp.maximum(_size(z), jnp.finfo(z.dtype).tiny) for z in (x, y))
+  # Over the greatest entry first, or squares would overflow, or vanish.
+  x, y = (
+      _unit(z, jnp.max(jnp.abs(z), axis=(1, 2, 3), keepdims=True))
+      for z in (x, y)
+  )
+  x, y = (_unit(z, _size(z)) for z in (x, y))
   mean = lambda a, b: jnp.mean(jax.vmap(hsic)(a, b))
   across = jax.lax.map(lambda a: jax.lax.map(lambda b: mean(a, b), y), x)
   own = [jax.lax.map(lambda a: mean(a, a), z) for z in (x, y)]
   scale = jnp.sqrt(jnp.maximum(own[0][:, None] * own[1], 0))
   return jnp.where(scale > 0, across / jnp.where(scale > 0, scale, 1), 0)
+
+
+def _unit(x: jax.Array, size: jax.Array) -> jax.Array:
+  return x / jnp.where(size > 0, size, 1)
 
 
 def _size(x: jax.Array) -> jax.Array:

@@ -66,7 +66,9 @@ def tall(matrix: jax.Array, count: int | None = None) -> Svd:
   if matrix.ndim != 2 or matrix.shape[0] < matrix.shape[1]:
     raise ValueError(f"matrix: expected [M, N], M >= N, got {matrix.shape}")
   size = matrix.shape[1]
-  return _tall(matrix, checks.count("count", count or size, size))
+  return _tall(
+      matrix, checks.count("count", size if count is None else count, size)
+  )
 
 
 @functools.partial(jax.jit, static_argnames="count")

@@ -87,9 +87,10 @@ def xtrace(operator: Any, key: jax.Array, size: int, products: int) -> Estimate:
   if half < 2:
     raise ValueError(f"products: expected 4 or more, got {products}")
   probes = _sphere(key, size, half)
-  image = operator(probes)
+  image, size_of = checks.scaled(operator(probes))
   basis, triangle = jnp.linalg.qr(image)
-  back = operator(basis)
+  back = operator(basis) / size_of
+  triangle = _regular(triangle)
   # Q without probe i is Q (I - s s^T), s orthogonal to other columns of R.
   s = jax.scipy.linalg.solve_triangular(
       triangle, jnp.eye(half, dtype=image.dtype), lower=False
@@ -105,7 +106,16 @@ def xtrace(operator: Any, key: jax.Array, size: int, products: int) -> Estimate:
       - jnp.sum(shares * triangle, axis=0)
       + jnp.sum(shares * matmul(small, shares), axis=0)
   )
-  return _mean(known + _scale(size, half, shares) * left)
+  return _mean((known + _scale(size, half, shares) * left) * size_of[0])
+
+
+def _regular(triangle: jax.Array) -> jax.Array:
+  """R with a diagonal above rounding: of few eigenvalues it has zeros there."""
+  diagonal = jnp.diagonal(triangle)
+  least = jnp.finfo(triangle.dtype).eps * jnp.max(jnp.abs(diagonal))
+  least = jnp.where(least > 0, least, 1)
+  nothing = jnp.abs(diagonal) <= least
+  return triangle + jnp.diag(jnp.where(nothing, least - diagonal, 0))
 
 
 def xnystrace(
@@ -126,9 +136,9 @@ def xnystrace(
   if products < 2:
     raise ValueError(f"products: expected 2 or more, got {products}")
   probes = _sphere(key, size, products)
-  image = operator(probes)
+  image, size_of = checks.scaled(operator(probes))
   # What is added to the diagonal keeps Cholesky's root real.
-  shift = jnp.finfo(image.dtype).eps * jnp.linalg.norm(image)
+  shift = jnp.finfo(image.dtype).eps * jnp.maximum(jnp.linalg.norm(image), 1)
   image = image + shift * probes
   small = matmul(probes.T, image)
   root = jnp.linalg.cholesky((small + small.T) / 2)
@@ -144,7 +154,7 @@ def xnystrace(
   del basis
   scale = (size - products + 1) / outside
   each = jnp.sum(factor**2) - gone + scale / diagonal - size * shift
-  return _mean(each)
+  return _mean(each * size_of[0])
 
 
 def _sphere(key: jax.Array, size: int, count: int) -> jax.Array:

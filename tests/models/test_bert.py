@@ -149,6 +149,10 @@ def test_it_is_differentiable_by_its_parameters(tmp_path):
   assert all(jnp.isfinite(x).all() for x in jax.tree.leaves(found))
 
 
+def _with(**own):
+  return _arrays() | {n.replace("__", "."): x for n, x in own.items()}
+
+
 def _without(name):
   return {n: x for n, x in _arrays().items() if n != name}
 
@@ -173,6 +177,33 @@ def _without(name):
             None,
             {"num_attention_heads": [1], "layer_norm_eps": 1},
             "num_attention_heads",
+        ),
+        (None, {"num_attention_heads": 1e400, "layer_norm_eps": 1}, "Overflow"),
+        (
+            None,
+            {
+                "num_attention_heads": 2,
+                "layer_norm_eps": 1,
+                "hidden_act": "relu",
+            },
+            "expected hidden_act gelu, got 'relu'",
+        ),
+        (
+            _with(embeddings__word_embeddings__weight=np.ones(8, "f4")),
+            None,
+            r"expected \[vocabulary, D\] embeddings, got \(8,\)",
+        ),
+        (
+            _with(embeddings__LayerNorm__bias=np.full(8, np.nan, "f4")),
+            None,
+            "finite numbers in embeddings.LayerNorm.bias",
+        ),
+        (
+            _with(
+                encoder__layer__1__output__dense__weight=np.ones((8, 9), "f4")
+            ),
+            None,
+            r"layer.1.output.dense.weight of \(8, 12\), got \(8, 9\)",
         ),
     ),
 )

@@ -161,3 +161,34 @@ def test_a_role_is_asked_for_once(tmp_path):
   found = weights.read(_file(tmp_path, _BERT))
   with pytest.raises(ValueError, match="q: expected one in layer 3, got 0"):
     found.of("q", 3)
+
+
+@pytest.mark.parametrize("kind", ("gpt2", "neo"))
+def test_products_are_upright_whichever_way_gpt_lays_them(tmp_path, kind):
+  """GPT-Neo has GPT-2's names, and `[out, in]`."""
+  shapes = {
+      "wte.weight": (50, 16), "h.0.mlp.c_fc.weight": (16, 64),
+      "h.0.mlp.c_proj.weight": (64, 16), "h.0.attn.c_attn.weight": (16, 48),
+  }  # fmt: skip
+  drawn = {
+      n: np.random.default_rng(0).normal(size=s) for n, s in shapes.items()
+  }
+  if kind == "neo":
+    drawn = {n: x if "wte" in n else x.T for n, x in drawn.items()}
+  path = tmp_path / "model.safetensors"
+  path.write_bytes(tensors.save({n: x.copy() for n, x in drawn.items()}))
+  found = weights.read(path)
+  assert found.of("mlp_in", 0).shape == (64, 16)
+  assert found.of("mlp_out", 0).shape == (16, 64)
+  assert found.of("q", 0).shape == (16, 16)
+  upright = drawn["h.0.attn.c_attn.weight"]
+  upright = upright if kind == "neo" else upright.T
+  np.testing.assert_array_equal(found.of("v", 0), upright[32:])
+
+
+@pytest.mark.parametrize("told", ("[" * 200_000, '{"n_head": true}', "[1]"))
+def test_what_tells_of_no_heads_tells_none(tmp_path, told):
+  path = tmp_path / "model.safetensors"
+  path.write_bytes(tensors.save({"wte.weight": np.ones((5, 4))}))
+  (tmp_path / "config.json").write_text(told)
+  assert weights.read(path).heads is None

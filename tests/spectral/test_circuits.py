@@ -135,12 +135,6 @@ def test_the_transpose_is_turned():
             lambda: circuits.ov(np.ones((6, 12)), np.ones((12, 5)), 4),
             r"v: .*6\]",
         ),
-        (
-            lambda: circuits.form_values(
-                circuits.Factored(jnp.ones((3, 2)), jnp.ones((3, 2)))
-            ),
-            "2 K <= D",
-        ),
     ),
 )
 def test_what_is_of_no_heads_is_refused(call, words):

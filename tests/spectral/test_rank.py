@@ -137,7 +137,10 @@ def test_a_block_is_of_later_rows_and_earlier_columns():
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: lapack.singular_values([1.0]), r"matrix: expected \[M, N\]"),
+        (
+            lambda: lapack.singular_values([1.0]),
+            r"matrix: expected \[..., M, N\]",
+        ),
         (lambda: lapack.singular_values([[np.inf]]), "matrix: expected finite"),
         (lambda: rank.numerical_rank(1.0), r"values: expected \[..., N\]"),
         (lambda: rank.effective_rank([]), "values: .*none empty"),
