@@ -3,19 +3,22 @@
 Everything is of one pass of a trained model over stretches of a text: of each
 layer and head the entropy of its map, its effective rank, what a quarter of its
 singular values captures; of each layer how far its tokens are from equal, in
-the model as it is and without its skips and networks.
+the model as it is and without its skips and networks, and how much it changes
+the stream (CKA).
 """
 
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from lalm.models import captured
 from lalm.spectral import lapack
 from lalm.spectral import maps
 from lalm.spectral import rank
+from lalm.spectral import similarity
 
 _DIGITS = 4
 _CURVE = 32  # points of a cumulative curve
@@ -50,11 +53,18 @@ def report(capture: Capture, variants: bool) -> dict[str, Any]:
       **{name: _short(x.mean(axis=1)) for name, x in own.items()},
       "curve_places": [int(x) + 1 for x in some],
       "curve": _short(share.mean(axis=(1, 2))[:, some]),
+      "alike": _short(np.asarray(_alike(found.hidden))),
       "residual": {
           name: _short(np.asarray(maps.residual(one.hidden)).mean(axis=1))
           for name, one in streams.items()
       },
   }
+
+
+def _alike(hidden: jax.Array) -> jax.Array:
+  """CKA of the stream after each layer with what it was before."""
+  layers = hidden.reshape(len(hidden), -1, hidden.shape[-1])
+  return jnp.diagonal(similarity.cka(layers[1:], layers[:-1]))
 
 
 def _short(x: np.ndarray) -> Any:

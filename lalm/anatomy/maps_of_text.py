@@ -19,6 +19,7 @@ from lalm.measure import approximations
 from lalm.spectral import lapack
 from lalm.spectral import maps
 from lalm.spectral import rank
+from lalm.spectral import similarity
 
 FORM = "trained"
 _MAPS = "maps"
@@ -62,5 +63,5 @@ def _read(point: target.Point) -> str:
 
 TARGET = target.Target(
     _analysis, sys.modules[__name__], attention, linearised, subject,
-    approximations, lapack, maps, rank, text, also=_read,
+    approximations, lapack, maps, rank, similarity, text, also=_read,
 )  # fmt: skip

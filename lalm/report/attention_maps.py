@@ -16,6 +16,7 @@ Record = Mapping[str, Any]
 _NOTES = (
     "- medians over stretches of text, of means over heads; entropy in nats;"
     " captured: share of the singular values' sum in the first n/4 of n",
+    "- CKA: debiased, of the stream after a layer with what it was before",
     "- residual: |X - 1 x^T| / |X| of the stream after a layer; 0 is a token"
     " repeated; without skips and networks the same weights compute",
 )
@@ -109,13 +110,14 @@ def _by_layer(setting: anatomy.Setting, length: int) -> list[str]:
       name: [anatomy.mean(heads) for heads in of_maps(setting, length, name)]
       for name in names
   }
-  streams = residuals(setting, length)
+  streams, alike = residuals(setting, length), of_maps(setting, length, "alike")
   rows = []
   for layer in range(len(columns["entropy"])):
     cells = [anatomy.number(columns[name][layer]) for name in names]
+    cells.append(anatomy.number(alike[layer]))
     cells += [anatomy.number(each[layer + 1]) for each in streams.values()]
     rows.append([str(layer), *cells])
-  head = ["layer", "entropy", "effective rank", "captured"]
+  head = ["layer", "entropy", "effective rank", "captured", "CKA"]
   head += [f"residual, {name}" for name in streams]
   return medians.table(head, rows, words=1)
 

@@ -57,6 +57,7 @@ def test_every_role_of_every_model_is_in_the_table():
 def test_what_failed_is_told_and_of_replicates_the_median_counts():
   maps = lambda x: {
       "entropy": [[x]], "effective_rank": [[x]], "captured": [[x]],
+      "alike": [0.5],
       "residual": {"whole": [1.0, x]}, "curve_places": [1, 32],
       "curve": [[0.5, 1.0]],
   }  # fmt: skip
@@ -73,7 +74,7 @@ def test_what_failed_is_told_and_of_replicates_the_median_counts():
       _record("attention_spectrum", "based", errors={"fixed": [[0.05, 0.5]]})
   )
   text = attention_maps.tables(records, {})
-  assert "| 0 | 2 | 2 | 2 | 2 |" in text
+  assert "| 0 | 2 | 2 | 2 | 0.5 | 2 |" in text
   assert "- linformer at n=32: refused: no" in text
   (setting,) = anatomy.settings(records, "attention_spectrum")
   budgets = [
