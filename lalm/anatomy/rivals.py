@@ -70,6 +70,26 @@ def cka_of_kernels(x: np.ndarray) -> np.ndarray:
   return hsic / np.outer(own, own)
 
 
+def exponent(values: np.ndarray) -> float:
+  """The exponent of a power law by its definition, a candidate at a time.
+
+  Args:
+    values: `[N]`, above 0.
+
+  Source: Clauset, Shalizi and Newman 2009 (arXiv 0706.1062, equations 3.1 and
+  3.9), the distance as WeightWatcher has it.
+  """
+  x = np.sort(values)
+  best = (np.inf, np.nan)
+  for i in range(len(x) - 1):
+    tail = x[i:]
+    alpha = 1 + len(tail) / np.sum(np.log(tail / x[i]))
+    law = 1 - (tail / x[i]) ** (1 - alpha)
+    steps = np.arange(len(tail)) / len(tail)
+    best = min(best, (float(np.max(np.abs(law - steps))), float(alpha)))
+  return best[1]
+
+
 def weightwatcher_fits(
     spectra: Sequence[np.ndarray], error: Error
 ) -> dict[str, Way]:

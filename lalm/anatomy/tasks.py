@@ -171,7 +171,7 @@ def _layers(path: pathlib.Path, seed: int) -> Ways:
   error = lambda x: float(np.max(np.abs(np.asarray(x) - known)))
   return {
       OURS: Way(lambda: similarity.cka(hidden, hidden), error),
-      "numpy, kernels": Way(lambda: rivals.cka_of_kernels(wide), error),
+      "numpy, by definition": Way(lambda: rivals.cka_of_kernels(wide), error),
   }
 
 
@@ -179,12 +179,11 @@ def _power_laws(path: pathlib.Path, seed: int) -> Ways:
   """Power laws of all spectra, values known."""
   del seed
   spectra = [y**2 for x in _exact(_by_shape(_of_layers(path))) for y in x]
-  fits = [power_law.fit(x).alpha for x in spectra]
+  fits = [rivals.exponent(x) for x in spectra]
 
   def error(found: Any) -> float:
     return max(abs(x / y - 1) for x, y in zip(found, fits, strict=True))
 
-  # Ours is proven by golden values; here it is what others are held against.
   ours = lambda: [power_law.fit(x).alpha for x in spectra]
   return {OURS: Way(ours, error)} | rivals.weightwatcher_fits(spectra, error)
 
@@ -194,7 +193,7 @@ def _report(path: pathlib.Path, seed: int) -> Ways:
   found = weights.read(path).matrices
   own = [m for m in found if m.layer is not None]
   exact = _exact([m.values for m in own])
-  mean = float(np.mean([power_law.fit(x**2).alpha for x in exact]))
+  mean = float(np.mean([rivals.exponent(x**2) for x in exact]))
 
   def error(found: Any) -> float:
     return abs(float(np.mean(found)) / mean - 1)
