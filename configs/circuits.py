@@ -1,4 +1,7 @@
-"""The heads of a model: their circuits."""
+"""The heads of a model: their circuits.
+
+Two cores take 11 s; 40 s of MiniLM.
+"""
 
 from ml_collections import config_dict
 

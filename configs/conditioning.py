@@ -1,4 +1,7 @@
-"""The products of a model in a text, in 16 bits."""
+"""The products of a model in a text, in 16 bits.
+
+Two cores take 40 s; 90 s of MiniLM.
+"""
 
 from ml_collections import config_dict
 

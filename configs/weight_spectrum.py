@@ -1,4 +1,7 @@
-"""The matrices of a model: their spectra."""
+"""The matrices of a model: their spectra.
+
+Two cores take 5 s; 11 s of MiniLM.
+"""
 
 from ml_collections import config_dict
 
