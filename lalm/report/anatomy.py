@@ -1,6 +1,6 @@
 """What tables of a model's insides share: whose they are, and how they read."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 import statistics
 from typing import Any, NamedTuple
 
@@ -83,6 +83,25 @@ def _setting(weights: str, own: Sequence[Record]) -> Setting:
       tuple(newest),
       tuple(remarks),
   )
+
+
+def tables(
+    records: Iterable[Record],
+    environment: Mapping[str, Any],
+    experiment: str,
+    markdown: Callable[[Setting, str], str],
+) -> str:
+  """Returns the tables of all settings as Markdown, the newest first.
+
+  Args:
+    records: of one device's folder.
+    environment: of that folder.
+    experiment: its name.
+    markdown: from a setting and the name of the device to its tables.
+  """
+  where = environment.get("slug", "device")
+  found = settings(list(records), experiment)
+  return "\n".join(markdown(setting, where) for setting in found)
 
 
 def middle(each: Sequence[Any]) -> Any:

@@ -74,11 +74,7 @@ def tables(records: Iterable[Record], environment: Mapping[str, Any]) -> str:
     records: of one device's folder.
     environment: of that folder.
   """
-  where = environment.get("slug", "device")
-  return "\n".join(
-      _markdown(setting, where)
-      for setting in anatomy.settings(list(records), EXPERIMENT)
-  )
+  return anatomy.tables(records, environment, EXPERIMENT, _markdown)
 
 
 def _markdown(setting: anatomy.Setting, where: str) -> str:
