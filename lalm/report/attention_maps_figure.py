@@ -98,4 +98,5 @@ def _stand_ins(
       )  # fmt: skip
   if found:
     columns.logarithmic(axes.yaxis)
+    axes.set_ylim(bottom=axes.get_ylim()[0] / 5)  # for the legend
   axes.xaxis.set_major_locator(ticker.MaxNLocator(integer=True))
