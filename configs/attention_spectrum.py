@@ -1,4 +1,7 @@
-"""The maps of a model, and what could stand in for them."""
+"""The maps of a model, and what could stand in for them.
+
+Two cores take 70 s.
+"""
 
 from ml_collections import config_dict
 

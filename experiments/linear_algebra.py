@@ -36,7 +36,7 @@ EXPERIMENT = command.Experiment(
     finish=finish,
     progress=progress.Line(),
     fields={"weights": schema.WEIGHTS},
-    fixed={**schema.MODELS_OWN, "lengths": (1,), "batch": (1,), "corpus": ""},
+    fixed=schema.WEIGHTS_ALONE,
 )
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ _ROOMS = {
     "shapes": (),
     "units": (),
     "roles": (),
-    "data": (),
+    "packages": (),
+    "data": ("packages",),
     "scaling": (),
     "attention": ("shapes",),
     "linear_operators": ("attention",),
@@ -27,7 +28,7 @@ _ROOMS = {
         "spectral",
         "sharding",
     ),
-    "models": ("store", "shapes", "roles", "attention"),
+    "models": ("store", "shapes", "roles", "packages", "attention"),
     "training": (
         "store",
         "units",

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lalm.anatomy import numbers
 from lalm.models import captured
 from lalm.spectral import lapack
 from lalm.spectral import maps
@@ -67,5 +68,5 @@ def _alike(hidden: jax.Array) -> jax.Array:
   return jnp.diagonal(similarity.cka(layers[1:], layers[:-1]))
 
 
-def _short(x: np.ndarray) -> Any:
-  return jax.tree.map(lambda y: float(f"{y:.{_DIGITS}g}"), x.tolist())
+def _short(x: Any) -> Any:
+  return numbers.short(x, _DIGITS)

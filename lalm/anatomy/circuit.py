@@ -13,20 +13,7 @@ from lalm.spectral import rank
 
 _HEADS = "heads"
 FORM = "circuits"
-
-
-def names() -> tuple[str, ...]:
-  """Returns the one work."""
-  return (_HEADS,)
-
-
-def get(name: str) -> target.Work:
-  """Returns the work as a sweep knows it.
-
-  Raises:
-    ValueError: no such work.
-  """
-  return target.work(name, names(), FORM)
+names, get = target.catalogue((_HEADS,), FORM)
 
 
 def _analysis(

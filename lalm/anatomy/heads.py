@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lalm.anatomy import numbers
 from lalm.linear_operators.products import matmul
 from lalm.models.weights import Weights
 from lalm.spectral import checks
@@ -90,7 +91,4 @@ def _composition(
 
 
 def _short(x: Any) -> Any:
-  def one(y: float) -> float | None:
-    return float(f"{y:.{_DIGITS}g}") if np.isfinite(y) else None
-
-  return jax.tree.map(one, np.asarray(x).tolist())
+  return numbers.short(x, _DIGITS)

@@ -23,20 +23,7 @@ from lalm.spectral import similarity
 
 FORM = "trained"
 _MAPS = "maps"
-
-
-def names() -> tuple[str, ...]:
-  """Returns the works."""
-  return (_MAPS, *linearised.NAMES)
-
-
-def get(name: str) -> target.Work:
-  """Returns a work as a sweep knows it.
-
-  Raises:
-    ValueError: no such work.
-  """
-  return target.work(name, names(), FORM)
+names, get = target.catalogue((_MAPS, *linearised.NAMES), FORM)
 
 
 def _analysis(

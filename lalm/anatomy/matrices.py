@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from lalm.anatomy import numbers
 from lalm.models.weights import Matrix
 from lalm.spectral import condition
 from lalm.spectral import marchenko_pastur
@@ -89,4 +90,4 @@ def _short(x: Any) -> float | int | None:
   """A number of a record; None of what is infinite."""
   if isinstance(x, (int, np.integer)):
     return int(x)
-  return float(f"{float(x):.{_DIGITS}g}") if np.isfinite(x) else None
+  return numbers.short(x, _DIGITS)

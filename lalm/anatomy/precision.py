@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from lalm.anatomy import numbers
 from lalm.models.weights import Matrix
 from lalm.spectral import condition
 from lalm.spectral import lapack
@@ -46,7 +47,7 @@ def _of(matrix: Matrix, x: jax.Array) -> dict[str, Any]:
   own = jnp.asarray(matrix.values)
   values = lapack.singular_values(matrix.values)
   vectors = lapack.singular_values(np.asarray(x, np.float64))
-  numbers: dict[str, Any] = {
+  own_numbers: dict[str, Any] = {
       "condition": condition.of_values(values),
       # Of X^T X it is the square of that of X.
       "gram_condition": condition.of_values(vectors) ** 2
@@ -57,16 +58,14 @@ def _of(matrix: Matrix, x: jax.Array) -> dict[str, Any]:
   for dtype in rounding.DTYPES:
     for name in ("foreseen", "measured"):
       each = getattr(rounding, name)(own, x, dtype)
-      numbers[f"{name} {dtype}"] = jnp.sqrt(jnp.mean(each**2))
+      own_numbers[f"{name} {dtype}"] = jnp.sqrt(jnp.mean(each**2))
   return {
       "name": matrix.name,
       "role": matrix.role,
       "layer": matrix.layer,
-      **{name: _short(number) for name, number in numbers.items()},
+      **{name: _short(number) for name, number in own_numbers.items()},
   }
 
 
-def _short(x: Any) -> float | None:
-  if x is None or not np.isfinite(x):
-    return None
-  return float(f"{float(x):.{_DIGITS}g}")
+def _short(x: Any) -> Any:
+  return numbers.short(x, _DIGITS)

@@ -16,20 +16,7 @@ from lalm.spectral import rank
 from lalm.spectral import rounding
 
 FORM = "products"
-
-
-def names() -> tuple[str, ...]:
-  """Returns the roles of what multiplies a text's vectors."""
-  return roles.OF_LAYERS
-
-
-def get(name: str) -> target.Work:
-  """Returns a role as a sweep knows it.
-
-  Raises:
-    ValueError: no such role.
-  """
-  return target.work(name, roles.OF_LAYERS, FORM)
+names, get = target.catalogue(roles.OF_LAYERS, FORM)
 
 
 def _analysis(
@@ -46,7 +33,7 @@ def _analysis(
       point["length"],
       point["seed"] + replicate,
   )
-  own = [m for m in found.weights.matrices if m.role == point["mechanism"]]
+  own = weights.read(path).of_role(point["mechanism"])
   return {"matrices": precision.report(own, found.capture().inputs)}
 
 

@@ -16,20 +16,7 @@ from lalm.spectral import power_law
 from lalm.spectral import rank
 
 FORM = "spectrum"
-
-
-def names() -> tuple[str, ...]:
-  """Returns the roles of matrices."""
-  return roles.ALL
-
-
-def get(name: str) -> target.Work:
-  """Returns a role as a sweep knows it.
-
-  Raises:
-    ValueError: no such role.
-  """
-  return target.work(name, roles.ALL, FORM)
+names, get = target.catalogue(roles.ALL, FORM)
 
 
 def _analysis(
@@ -40,8 +27,7 @@ def _analysis(
 ) -> dict[str, Any]:
   del settings  # nothing is timed
   seed = point["seed"] + replicate
-  found = weights.read(path).matrices
-  own = [m for m in found if m.role == point["mechanism"]]
+  own = weights.read(path).of_role(point["mechanism"])
   return {"matrices": matrices.reports(own, seed)}
 
 

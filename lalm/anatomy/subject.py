@@ -1,4 +1,4 @@
-"""A trained model and a text that it reads."""
+"""What a trained model computes of a text."""
 
 from collections.abc import Callable, Iterable
 import pathlib
@@ -13,7 +13,6 @@ from lalm.data import tokens as tokens_lib
 from lalm.models import bert
 from lalm.models import captured
 from lalm.models import files
-from lalm.models import weights
 
 BYTES = 16  # of a token at most, on average
 
@@ -25,13 +24,11 @@ class Subject(NamedTuple):
     capture: returns what the model computes of its text; where there are
       variants, with `skips` and `network` as `bert.capture` takes them.
     variants: whether it can be without them.
-    weights: its matrices.
     causal: whether tokens see those before them alone.
   """
 
   capture: Callable[..., captured.Captured]
   variants: bool
-  weights: weights.Weights
   causal: bool
 
 
@@ -74,24 +71,23 @@ def read(
   Raises:
     ValueError: a file that is neither, or a length beyond the capacity.
   """
-  own = weights.read(path)
   stretches = [
       text.corpus_bytes(corpus, BYTES * length, seed=seed * batch + i)
       for i in range(batch)
   ]
   texts = [bytes(x).decode("utf-8", errors="ignore") for x in stretches]
-  if own.ours:
+  if files.sizes(path) is not None:
     model = files.load(path)
     read_by = tokens_lib.loads(model.tokenizer).encode
     found = _cut([read_by(x) for x in texts], length)
     capture = lambda: captured.of_ours(model.parameters, model.sizes, found)
-    return Subject(capture, False, own, model.sizes.causal)
+    return Subject(capture, False, model.sizes.causal)
   encoder = bert.load(path)
   beside = path.parent / "tokenizer.json"
   rows, _ = bert.read(beside, texts, length)
   found = _cut(rows, length)
   return Subject(
-      lambda **parts: bert.capture(encoder, found, **parts), True, own, False
+      lambda **parts: bert.capture(encoder, found, **parts), True, False
   )
 
 

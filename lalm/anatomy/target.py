@@ -10,6 +10,7 @@ import pathlib
 import sys
 from typing import Any, NamedTuple
 
+from lalm.anatomy import numbers
 from lalm.anatomy import subject
 from lalm.data import text
 from lalm.measure import kernel
@@ -44,22 +45,26 @@ class Work(NamedTuple):
   causal: bool = True
 
 
-def work(name: str, known: Sequence[str], form: str) -> Work:
-  """Returns a question of one form.
+def catalogue(
+    known: Sequence[str], form: str
+) -> tuple[Callable[[], tuple[str, ...]], Callable[[str], Work]]:
+  """Returns `names` and `get` of questions, as a sweep asks a module for them.
+
+  `get` raises ValueError of a name that is none.
 
   Args:
-    name: of the question.
-    known: names that there are.
-    form: its form.
-
-  Raises:
-    ValueError: no such question.
+    known: names of the questions.
+    form: the one form of each.
   """
-  if name not in known:
-    raise ValueError(
-        f"mechanism: expected one of {', '.join(known)}, got {name!r}"
-    )
-  return Work({form: lambda: None}, (form,))
+
+  def get(name: str) -> Work:
+    if name not in known:
+      raise ValueError(
+          f"mechanism: expected one of {', '.join(known)}, got {name!r}"
+      )
+    return Work({form: lambda: None}, (form,))
+
+  return lambda: tuple(known), get
 
 
 def read(point: Point, causal: bool = True) -> str:
@@ -94,7 +99,8 @@ class Target:
     self._analysis = analysis
     self._also = also
     self._code = (
-        sys.modules[__name__], bert, captured, tensors, weights, checks, *code
+        sys.modules[__name__], numbers, bert, captured, tensors, weights,
+        checks, *code,
     )  # fmt: skip
 
   def surroundings(self) -> dict[str, Any]:

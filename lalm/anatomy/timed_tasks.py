@@ -25,20 +25,7 @@ from lalm.spectral import trace
 
 FORM = "every_way"
 _BUDGET = 2.0  # seconds of a way, where none are told
-
-
-def names() -> tuple[str, ...]:
-  """Returns the tasks."""
-  return tuple(tasks.TASKS)
-
-
-def get(name: str) -> target.Work:
-  """Returns a task as a sweep knows it.
-
-  Raises:
-    ValueError: no such task.
-  """
-  return target.work(name, names(), FORM)
+names, get = target.catalogue(tuple(tasks.TASKS), FORM)
 
 
 def _analysis(

@@ -9,7 +9,6 @@ on average: logits q k^T / sqrt(K) are of order one.
 
 import functools
 import hashlib
-import importlib.util
 import os
 import pathlib
 import sysconfig
@@ -17,6 +16,8 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+
+from lalm import packages
 
 STANDARD_LIBRARY = ""  # as a corpus: the sources of Python's standard library
 NEWS = "news"  # as a corpus: 300 news stories of Lee et al. 2005, with gensim
@@ -108,15 +109,13 @@ def files(corpus: str) -> list[pathlib.Path]:
 
 
 def _stories() -> pathlib.Path:
-  spec = importlib.util.find_spec("gensim")
-  places = list(spec.submodule_search_locations or ()) if spec else []
-  found = [pathlib.Path(place) / _STORIES for place in places]
-  if not any(path.is_file() for path in found):
+  folder = packages.folder("gensim")
+  if folder is None or not (folder / _STORIES).is_file():
     raise ValueError(
         f"corpus: expected {_STORIES.name} of the package gensim, got none;"
         " python3 -m pip install --no-deps gensim"
     )
-  return found[0]
+  return folder / _STORIES
 
 
 def _gather(corpus: str, count: int) -> np.ndarray:

@@ -290,6 +290,10 @@ MODELS_OWN: Mapping[str, Any] = {
     "passes": ("forward",), "heads": 1, "width": 1, "value_width": 1,
     "dtype": ("float32",), "causal": True, "chunk": None,
 }  # fmt: skip
+# Where no text is read either.
+WEIGHTS_ALONE: Mapping[str, Any] = {
+    **MODELS_OWN, "lengths": (1,), "batch": (1,), "corpus": "",
+}  # fmt: skip
 
 Fields = Mapping[str, Field]
 Settings = dict[str, Any]

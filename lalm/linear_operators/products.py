@@ -23,15 +23,6 @@ def dense(matrix: jax.Array) -> Operator:
   return Partial(_times, matrix)
 
 
-def transposed(matrix: jax.Array) -> Operator:
-  """Returns Y -> A^T Y.
-
-  Args:
-    matrix: A, `[M, N]`.
-  """
-  return Partial(_back, matrix)
-
-
 def gram(matrix: jax.Array) -> Operator:
   """Returns X -> A^T A X, two products; its eigenvalues are squares.
 
@@ -50,15 +41,6 @@ def inverse_gram(matrix: jax.Array) -> Operator:
     matrix: A, `[N, N]`, not singular.
   """
   return Partial(_inverse_gram, *jax.scipy.linalg.lu_factor(matrix))
-
-
-def factored(*factors: jax.Array) -> Operator:
-  """Returns X -> A B ... X, which never makes the product of the factors.
-
-  Args:
-    *factors: matrices, the last is multiplied first.
-  """
-  return Partial(_factored, factors)
 
 
 def diagonal(values: jax.Array) -> Operator:
@@ -90,12 +72,6 @@ def _back(matrix: jax.Array, y: jax.Array) -> jax.Array:
 
 def _gram(matrix: jax.Array, x: jax.Array) -> jax.Array:
   return _back(matrix, _times(matrix, x))
-
-
-def _factored(factors: tuple[jax.Array, ...], x: jax.Array) -> jax.Array:
-  for factor in reversed(factors):
-    x = _times(factor, x)
-  return x
 
 
 def _diagonal(values: jax.Array, x: jax.Array) -> jax.Array:

@@ -4,10 +4,12 @@ A package is looked up, never imported, and its file is the one whose hash is
 known, or it is refused.
 """
 
+import functools
 import hashlib
-import importlib.util
 import pathlib
 from typing import NamedTuple
+
+from lalm import packages
 
 _OWN = pathlib.Path(__file__).resolve().parents[2] / "results" / "own_model"
 
@@ -69,13 +71,12 @@ def find(name: str) -> pathlib.Path:
 
 
 def _packaged(name: str, package: Package) -> pathlib.Path:
-  spec = importlib.util.find_spec(package.module)
-  places = list(spec.submodule_search_locations or ()) if spec else []
-  if not places:
+  folder = packages.folder(package.module)
+  if folder is None:
     raise ValueError(
         f"{name}: expected its package, got none; {package.install}"
     )
-  path = pathlib.Path(places[0]) / package.file
+  path = folder / package.file
   try:
     found = digest(path)
   except OSError as error:
@@ -91,5 +92,12 @@ def digest(path: pathlib.Path) -> str:
   Raises:
     OSError: it cannot be read.
   """
+  stat = path.stat()
+  return _digest(path, stat.st_mtime_ns, stat.st_size)
+
+
+@functools.lru_cache(maxsize=8)  # a sweep asks for each of its points
+def _digest(path: pathlib.Path, changed: int, size: int) -> str:
+  del changed, size  # a file that is another is read again
   with path.open("rb") as file:
     return hashlib.file_digest(file, "sha256").hexdigest()

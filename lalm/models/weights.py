@@ -45,13 +45,15 @@ class Weights(NamedTuple):
     heads: H of its attention, None where neither the file nor a `config.json`
       beside it says.
     key_heads: of k and v, which may be fewer.
-    ours: whether `files.load` reads the file.
   """
 
   matrices: tuple[Matrix, ...]
   heads: int | None = None
   key_heads: int | None = None
-  ours: bool = False
+
+  def of_role(self, role: str) -> list[Matrix]:
+    """Returns the matrices of a role, in the order of layers."""
+    return [m for m in self.matrices if m.role == role]
 
   def of(self, role: str, layer: int | None = None) -> np.ndarray:
     """Returns the matrix of a role in a layer.
@@ -213,7 +215,7 @@ def read(path: str | os.PathLike[str]) -> Weights:
       )
   found.sort(key=lambda m: (_rank(m.layer), roles.ALL.index(m.role), m.name))
   heads = _heads(pathlib.Path(path), notes)
-  return Weights(tuple(found), *heads, ours="lalm.sizes" in notes)
+  return Weights(tuple(found), *heads)
 
 
 def _rank(layer: int | None) -> int:

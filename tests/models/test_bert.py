@@ -10,6 +10,7 @@ from safetensors import numpy as tensors
 from scipy import special
 
 from lalm.models import bert
+from lalm.models import files
 from lalm.models import published
 from lalm.models import weights
 from tests.golden import sentences as golden
@@ -255,7 +256,9 @@ def test_sentences_of_minilm_are_those_of_pytorch():
 
 
 def test_minilm_has_six_matrices_a_layer():
-  found = weights.read(_minilm())
+  path = _minilm()
+  found = weights.read(path)
   inside = [m for m in found.matrices if m.layer is not None]
-  assert len(inside) == 36 and found.heads == 12 and not found.ours
+  assert len(inside) == 36 and found.heads == 12
+  assert files.sizes(path) is None  # it is none of ours
   assert found.of("embedding").shape == (30522, 384)

@@ -61,3 +61,14 @@ def test_a_package_that_is_missing_says_how_to_get_it(monkeypatch):
   monkeypatch.setitem(published.PACKAGES, "minilm", own)
   with pytest.raises(ValueError, match="got none; python3 -m pip install"):
     published.find("minilm")
+
+
+def test_a_digest_is_of_what_the_file_holds_now(tmp_path):
+  path = tmp_path / "a"
+  found = []
+  for text in ("one", "other", "one"):
+    path.write_text(text)
+    found.append(published.digest(path))
+  assert found[0] == found[2] != found[1]
+  with pytest.raises(OSError):
+    published.digest(tmp_path / "none")
